@@ -1,0 +1,4 @@
+//! Selectors: by [`label`] and by [`field`].
+
+pub mod field;
+pub mod label;
