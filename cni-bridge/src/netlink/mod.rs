@@ -1,0 +1,9 @@
+//! Links, addresses and routes, by rtnetlink on a blocking socket.
+
+mod addresses;
+mod links;
+mod routes;
+mod socket;
+
+pub use links::{Link, PortOptions, VethPair};
+pub use socket::{Failure, Netlink};
