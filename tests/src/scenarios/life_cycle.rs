@@ -1,0 +1,84 @@
+//! The two commands: up from nothing, up again, down, and no trace after a purge.
+
+use super::World;
+use super::world::SHAPE;
+use crate::harness::{Result, eventually, run};
+
+pub fn up(world: &mut World) -> Result<()> {
+    let flags = insecure_registry();
+    let output = world.cluster.up(SHAPE, &flags)?;
+    assert!(output.stdout.contains("kubectl create deployment"), "up names the next command: {}", output.stdout);
+    world.start_registry()?;
+    // Run again, it takes up the same cluster and starts nothing anew.
+    let before: Vec<_> = pids(world)?;
+    world.cluster.up(SHAPE, &flags)?;
+    assert_eq!(pids(world)?, before);
+    let status = world.cluster.keelson("status", &[])?.stdout;
+    for part in ["raftstore-member-3", "apiserver", "controllers", "scheduler", "nodeagent-node-3", "leader"] {
+        assert!(status.contains(part), "status shows {part}:\n{status}");
+    }
+    let nodes = world.kubectl()?.run("get nodes")?;
+    assert_eq!(nodes.matches(" Ready ").count(), 3, "{nodes}");
+    Ok(())
+}
+
+/// The test's registry speaks plain HTTP, as every registry on a private network that the nodes are told of may.
+pub fn insecure_registry() -> Vec<String> {
+    (0..64)
+        .map(|slot| format!("172.29.{slot}.1:5000"))
+        .collect::<Vec<_>>()
+        .chunks(64)
+        .map(|all| format!("nodeagent=--insecure-registries={}", all.join(",")))
+        .collect()
+}
+
+fn pids(world: &World) -> Result<Vec<(String, i32)>> {
+    world.cluster.processes()?.into_iter().map(|name| Ok((name.clone(), world.cluster.pid_of(&name)?))).collect()
+}
+
+/// Stopped and started, the cluster has its objects and runs its pods again.
+pub fn down_and_up_again(world: &mut World) -> Result<()> {
+    let kubectl = world.namespace("survivor")?;
+    kubectl.run(&format!("create deployment web --image={} --replicas=2", world.image("nginx:1")?))?;
+    kubectl.run("rollout status deployment/web --timeout=180s")?;
+    world.cluster.keelson("down", &[])?;
+    assert!(kubectl.refused("get pods", None)?.contains("refused"));
+    world.cluster.up(SHAPE, &insecure_registry())?;
+    eventually("both replicas are ready again", || {
+        let deployment = kubectl.get("deployment web")?;
+        match deployment["status"]["readyReplicas"].as_i64() {
+            Some(2) => Ok(()),
+            other => Err(format!("ready replicas: {other:?}").into()),
+        }
+    })?;
+    eventually("each of them answers", || {
+        for pod in kubectl.get("pods --selector=app=web")?["items"].as_array().ok_or("a list has items")? {
+            let name = pod["metadata"]["name"].as_str().ok_or("a pod has a name")?;
+            kubectl.run(&format!("exec {name} -- wget -q -O - http://127.0.0.1/"))?;
+        }
+        Ok(())
+    })
+}
+
+pub fn purge(world: &mut World) -> Result<()> {
+    let slot = world.cluster.slot()?;
+    let root = world.cluster.root().display().to_string();
+    world.stop_registry();
+    world.cluster.purge()?;
+    let links = run("ip", &["-o", "link"], None)?.stdout;
+    assert!(!links.contains(&format!("keelson{slot}")) && !links.contains(&format!("kl{slot}-")), "{links}");
+    let namespaces = run("ip", &["netns", "list"], None)?.stdout;
+    assert!(!namespaces.contains(&format!("keelson{slot}-")), "{namespaces}");
+    let tables = run("nft", &["list", "tables"], None)?.stdout;
+    assert!(!tables.contains(&format!("keelson{slot}-")), "{tables}");
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    assert!(!mounts.contains(&root), "mounts below {root} are left");
+    let processes = run("ps", &["-eo", "args"], None)?.stdout;
+    let left: Vec<_> = processes.lines().filter(|line| line.contains(&root) && !line.contains("end-to-end")).collect();
+    assert!(left.is_empty(), "processes are left: {left:?}");
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup")? {
+        let group = hierarchy?.path().join(format!("keelson{slot}"));
+        assert!(!group.exists(), "{} is left", group.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! What a user does, and what may happen meanwhile: each file one story.
+
+mod bad_input;
+mod faults;
+mod life_cycle;
+mod network;
+mod pods;
+mod walk;
+mod world;
+
+pub use world::World;
+
+use crate::harness::Scenario;
+
+/// Every scenario in its order: the first makes the cluster, the last removes it.
+pub fn all() -> Vec<Scenario<World>> {
+    let mut scenarios = vec![Scenario { name: "up", run: life_cycle::up }];
+    scenarios.extend(walk::SCENARIOS);
+    scenarios.extend(network::SCENARIOS);
+    scenarios.extend(pods::SCENARIOS);
+    scenarios.extend(bad_input::SCENARIOS);
+    scenarios.extend(faults::SCENARIOS);
+    scenarios.push(Scenario { name: "down-and-up-again", run: life_cycle::down_and_up_again });
+    scenarios.push(Scenario { name: "purge", run: life_cycle::purge });
+    scenarios
+}
