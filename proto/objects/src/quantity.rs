@@ -176,7 +176,7 @@ fn suffix_shaped(suffix: &str) -> bool {
 fn magnitude(whole: &str, fraction: &str, scale: &Scale) -> i128 {
     let mut units: i128 = 0;
     for digit in whole.bytes() {
-        units = (units * 10 + i128::from(digit - b'0')).min(MAX_UNITS + 1);
+        units = (units * 10 + i128::from(digit - b'0')).min(MAX_NANOS + 1);
     }
     let mut inexact = false;
     let mut below: i128 = 0;

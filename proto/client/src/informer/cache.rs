@@ -270,7 +270,7 @@ mod tests {
         cache.apply(vec![Change::Applied(pod("b", "", "4")), Change::Applied(pod("c", "", "5"))]);
         cache.apply(vec![Change::Deleted(pod("c", "", "6"))]);
         let events: Vec<String> = subscription.take_ready().iter().map(describe).collect();
-        assert_eq!(events, ["applied ns/a ->2", "applied ns/b ->4", "applied ns/c ->5", "deleted ns/c"]);
+        assert_eq!(events, ["applied ns/a ->2", "applied ns/b ->4", "applied ns/c ->6", "deleted ns/c"]);
         cache.apply(vec![Change::Applied(pod("a", "", "7"))]);
         cache.apply(vec![Change::Deleted(pod("a", "", "8"))]);
         let events: Vec<String> = subscription.take_ready().iter().map(describe).collect();

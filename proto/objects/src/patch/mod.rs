@@ -2,6 +2,7 @@
 
 mod json_patch;
 mod merge_patch;
+mod rules;
 mod strategic;
 
 pub use json_patch::json_patch;

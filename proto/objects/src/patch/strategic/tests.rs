@@ -39,10 +39,10 @@ fn merged(mut object: Value, patch: Value) -> Result<Value, Error> {
 fn patches_apply_by_the_rules() {
     let table = [
         (
-            "a list by key merges its items and appends new ones",
+            "a list by key merges its items, and new ones follow those that the patch names",
             json!({"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}),
             json!({"containers": [{"name": "a", "image": "2"}, {"name": "c"}]}),
-            json!({"containers": [{"name": "a", "image": "2"}, {"name": "b"}, {"name": "c"}]}),
+            json!({"containers": [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b"}]}),
         ),
         (
             "an item is deleted by its key",
