@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use keelson_objects::status::GroupResource;
 use serde_json::Value;
 
 use super::{Column, Plain, Strategy, Subresource, Verb};
@@ -146,6 +147,11 @@ impl Kind {
     /// `pods` or `deployments.apps`, as messages name a resource.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() { self.resource.to_string() } else { format!("{}.{}", self.resource, self.group) }
+    }
+
+    /// The same as a value, for errors.
+    pub fn as_group_resource(&self) -> GroupResource<'_> {
+        GroupResource::new(&self.group, &self.resource)
     }
 
     pub fn find_subresource(&self, name: &str) -> Option<&Subresource> {

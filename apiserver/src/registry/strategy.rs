@@ -11,7 +11,7 @@
 //! and `validate_update`. (Upstream defaults while it decodes, that is before admission; the pipeline does so as well,
 //! and once more after admission plugins have changed the object.)
 
-use keelson_objects::{field::FieldError, status::StatusError};
+use keelson_objects::{field::FieldError, names, status::StatusError};
 use serde_json::Value;
 
 use super::Kind;
@@ -81,7 +81,7 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Judges `metadata.name` (and `generateName` with `prefix`): the messages of what is wrong, upstream's texts.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        keelson_objects::names::dns1123_subdomain_maybe_prefix(name, prefix)
+        if prefix { names::generated(names::dns1123_subdomain, name) } else { names::dns1123_subdomain(name) }
     }
 
     /// Texts for the Warning header on create and update.

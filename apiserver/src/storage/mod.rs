@@ -1,0 +1,130 @@
+//! The store as the API server sees it: an etcd v3 client with optimistic transactions.
+//!
+//! - [`Store`] is the cheap handle. Every call goes through one task (`pump`) that keeps a connection, batches what
+//!   is queued into raftstore's pipelined stream, or makes plain unary calls where the store is an etcd.
+//! - [`Write`] and [`Outcome`] are the one transaction that the pipeline makes: the key must still be at a known revision.
+//!   It commits at most once: a lost answer is resolved by asking again under the same condition.
+//! - Several endpoints are tried in turn; a call fails only when none has answered within its deadline.
+
+mod companion;
+mod endpoints;
+mod error;
+mod pump;
+mod transaction;
+mod unary;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use keelson_wire::{
+    etcdserverpb::{RangeRequest, RangeResponse},
+    store::{ReadIndexRequest, answer, call},
+};
+use tokio::sync::{mpsc, oneshot};
+
+pub use companion::Companion;
+pub use endpoints::{Endpoints, StoreTls};
+pub use error::Error;
+pub use transaction::{Condition, Outcome, Stored, Write};
+
+/// Calls that wait for the pump; beyond it callers wait for a place.
+const QUEUE: usize = 8192;
+/// How long a call may take over all its attempts.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A call on its way to the store.
+pub(crate) struct Pending {
+    pub request: call::Request,
+    pub reply: oneshot::Sender<Result<answer::Response, Error>>,
+}
+
+/// The handle; clone it freely.
+#[derive(Clone)]
+pub struct Store {
+    queue: mpsc::Sender<Pending>,
+    endpoints: Arc<Endpoints>,
+}
+
+impl Store {
+    /// Starts the pump on the present tokio runtime. It ends with the last handle.
+    pub fn start(endpoints: Endpoints) -> Store {
+        let (queue, calls) = mpsc::channel(QUEUE);
+        let endpoints = Arc::new(endpoints);
+        tokio::spawn(pump::run(calls, endpoints.clone()));
+        Store { queue, endpoints }
+    }
+
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// One attempt; the answer or why there is none.
+    async fn call(&self, request: call::Request) -> Result<answer::Response, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Pending { request, reply }).await.map_err(|_| Error::Stopped)?;
+        answer.await.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
+    }
+
+    /// Attempts until the deadline, for calls that may be repeated.
+    async fn persistent(&self, request: call::Request) -> Result<answer::Response, Error> {
+        let mut pause = Duration::from_millis(10);
+        let attempts = async {
+            loop {
+                match self.call(request.clone()).await {
+                    Err(error) if error.is_transient() => {
+                        tracing::debug!(%error, "store call is tried again");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(Duration::from_millis(500));
+                    }
+                    answered => return answered,
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, attempts).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        match self.persistent(call::Request::Range(request)).await? {
+            answer::Response::Range(response) => Ok(response),
+            _ => Err(Error::Protocol("a range was answered with something else")),
+        }
+    }
+
+    /// The newest value of one key and the store's revision at that time.
+    pub async fn get(&self, key: &str) -> Result<(Option<Stored>, i64), Error> {
+        let response = self.range(RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() }).await?;
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        Ok((response.kvs.into_iter().next().map(Stored::from), revision))
+    }
+
+    /// A revision that a read must have seen to be linearizable.
+    pub async fn read_index(&self) -> Result<i64, Error> {
+        match self.persistent(call::Request::ReadIndex(ReadIndexRequest {})).await? {
+            answer::Response::ReadIndex(response) => Ok(response.header.map_or(0, |header| header.revision)),
+            _ => Err(Error::Protocol("a read index was answered with something else")),
+        }
+    }
+
+    /// Commits the write, or says what stood in its way. `Err` means that the outcome is unknown or the store is away.
+    pub async fn commit(&self, write: &Write) -> Result<Outcome, Error> {
+        let request = write.to_request();
+        let mut doubtful = false;
+        let mut pause = Duration::from_millis(10);
+        let attempts = async {
+            loop {
+                match self.call(call::Request::Txn(request.clone())).await {
+                    Ok(answer::Response::Txn(response)) => return write.outcome(response, doubtful),
+                    Ok(_) => return Err(Error::Protocol("a transaction was answered with something else")),
+                    Err(error) if error.is_transient() => {
+                        tracing::debug!(%error, key = write.key, "transaction is tried again");
+                        doubtful |= error.may_have_committed();
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(Duration::from_millis(500));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, attempts).await.unwrap_or(Err(Error::TimedOut))
+    }
+}
