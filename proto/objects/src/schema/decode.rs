@@ -169,11 +169,6 @@ impl Decoder<'_> {
             }
             Shape::Time => return time(value, Layout::Seconds),
             Shape::MicroTime => return time(value, Layout::Micro),
-            Shape::Duration => {
-                if !value.is_string() {
-                    return Err(unmarshal(value, "value", "string"));
-                }
-            }
             Shape::RawObject | Shape::FieldsV1 | Shape::Json => {}
             Shape::PropsOrArray => match value {
                 Value::Object(_) => return self.value(value, NodeId(node.inner), path, place),
@@ -278,8 +273,11 @@ fn unmarshal(value: &Value, target: &str, wanted: &str) -> String {
 }
 
 fn time(value: &mut Value, layout: Layout) -> Result<(), String> {
-    let Value::String(text) = value else {
-        return Err(unmarshal(value, "value", "string"));
+    let text = match value {
+        Value::String(text) => text,
+        // The zero time, as the value under a free key.
+        Value::Null => return Ok(()),
+        other => return Err(unmarshal(other, "value", "string")),
     };
     let canonical = go::canonical_time(text, layout)?;
     if *text != canonical {

@@ -16,15 +16,11 @@ fn set_below(definitions: &Definitions, id: NodeId, value: &mut Value) {
     let node = definitions.node(id);
     match (node.shape, value) {
         (Shape::Object, Value::Object(map)) => set_object(definitions, TypeId(node.inner), map),
-        (Shape::Map, Value::Object(map)) => {
-            if has_below(definitions, NodeId(node.inner)) {
-                map.values_mut().for_each(|value| set_below(definitions, NodeId(node.inner), value));
-            }
+        (Shape::Map, Value::Object(map)) if has_below(definitions, NodeId(node.inner)) => {
+            map.values_mut().for_each(|value| set_below(definitions, NodeId(node.inner), value));
         }
-        (Shape::List, Value::Array(items)) => {
-            if has_below(definitions, NodeId(node.inner)) {
-                items.iter_mut().for_each(|item| set_below(definitions, NodeId(node.inner), item));
-            }
+        (Shape::List, Value::Array(items)) if has_below(definitions, NodeId(node.inner)) => {
+            items.iter_mut().for_each(|item| set_below(definitions, NodeId(node.inner), item));
         }
         _ => {}
     }

@@ -19,7 +19,6 @@ const SPECIAL: &[(&str, Shape)] = &[
     ("IntOrString", Shape::IntOrString),
     ("Time", Shape::Time),
     ("MicroTime", Shape::MicroTime),
-    ("Duration", Shape::Duration),
     ("RawExtension", Shape::RawObject),
     ("FieldsV1", Shape::FieldsV1),
     ("JSON", Shape::Json),

@@ -15,7 +15,7 @@ pub(super) fn type_name(definitions: &Definitions, id: NodeId) -> String {
         Shape::Object => definitions.text(definitions.type_of(TypeId(node.inner)).go_name).to_owned(),
         Shape::Map => format!("map[string]{}", type_name(definitions, NodeId(node.inner))),
         Shape::List => format!("[]{}", type_name(definitions, NodeId(node.inner))),
-        Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => "string".to_owned(),
+        Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime => "string".to_owned(),
         Shape::Bytes => "[]uint8".to_owned(),
         Shape::Boolean => "bool".to_owned(),
         Shape::Integer32 | Shape::IntOrString => "int32".to_owned(),

@@ -28,6 +28,7 @@ pub use self::default::default;
 pub use self::json::{Limits, ParseError, Parsed, parse_json};
 pub use self::model::{Definitions, ListType, PatchStrategy, Shape};
 pub(crate) use self::model::{Field, FieldFlags, NodeId, TypeId};
+pub(crate) use self::normalize::{complete, is_omitted};
 pub use self::reference::{OwnedSchema, SchemaRef};
 pub use self::yaml::parse_yaml;
 

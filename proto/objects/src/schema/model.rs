@@ -43,8 +43,6 @@ pub enum Shape {
     Time,
     /// RFC 3339, microseconds.
     MicroTime,
-    /// Go's duration text, such as `1m30s`.
-    Duration,
     /// Any object of any kind (`runtime.RawExtension`).
     RawObject,
     /// The field set of server-side apply (`metav1.FieldsV1`).

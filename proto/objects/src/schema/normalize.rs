@@ -28,7 +28,7 @@ pub(super) fn keeps_null(field: &Field) -> bool {
 }
 
 /// Go's `omitempty` would leave the field out.
-pub(super) fn is_omitted(definitions: &Definitions, field: &Field, value: &Value) -> bool {
+pub(crate) fn is_omitted(definitions: &Definitions, field: &Field, value: &Value) -> bool {
     if !field.flags.has(FieldFlags::OMIT_EMPTY) || field.flags.has(FieldFlags::POINTER) {
         return false;
     }
@@ -47,7 +47,7 @@ pub(super) fn is_omitted(definitions: &Definitions, field: &Field, value: &Value
 }
 
 /// Adds the fields that Go writes whether set or not.
-pub(super) fn complete(definitions: &Definitions, id: TypeId, map: &mut Map<String, Value>) {
+pub(crate) fn complete(definitions: &Definitions, id: TypeId, map: &mut Map<String, Value>) {
     let always = |field: &Field| {
         if field.flags.has(FieldFlags::POINTER) || field.flags.has(FieldFlags::OMIT_ZERO) || field.number == 0 {
             return false;
