@@ -108,6 +108,11 @@ impl Cluster {
         text
     }
 
+    /// Leaves the cluster as it is at the end.
+    pub fn keep(&mut self) {
+        self.purged = true;
+    }
+
     /// `keelson down --purge`.
     pub fn purge(&mut self) -> Result<Output> {
         self.purged = true;

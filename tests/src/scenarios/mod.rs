@@ -8,6 +8,7 @@ mod pods;
 mod walk;
 mod world;
 
+pub use life_cycle::insecure_registry;
 pub use world::World;
 
 use crate::harness::Scenario;

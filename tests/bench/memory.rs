@@ -1,0 +1,20 @@
+//! Memory of the cluster's processes: proportional set size, which counts what is shared once.
+
+use keelson_tests::harness::{Cluster, Result};
+
+/// The sum over the processes whose names start with a prefix, in MB as upstream's numbers are given.
+pub fn megabytes(cluster: &Cluster, prefixes: &[&str]) -> Result<f64> {
+    let mut kilobytes = 0;
+    for process in cluster.processes()? {
+        if prefixes.iter().any(|prefix| process.starts_with(prefix)) {
+            kilobytes += pss(cluster.pid_of(&process)?)?;
+        }
+    }
+    Ok(kilobytes as f64 / 1024.0)
+}
+
+fn pss(pid: i32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find(|line| line.starts_with("Pss:")).ok_or("smaps_rollup has a Pss line")?;
+    Ok(line.split_whitespace().nth(1).ok_or("Pss has a value")?.parse()?)
+}

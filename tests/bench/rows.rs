@@ -1,0 +1,73 @@
+//! What is measured, group by group.
+
+mod api;
+mod pods;
+mod schedule;
+mod start;
+
+use keelson_tests::harness::{Cluster, Registry, Result, Shape, busybox};
+
+use crate::connection::Server;
+use crate::memory::megabytes;
+use crate::table::Table;
+
+const CONTROL_PLANE: [&str; 4] = ["raftstore", "apiserver", "controllers", "scheduler"];
+const REGISTRY_PORT: u16 = 5000;
+
+/// What the rows need beside the cluster.
+pub struct World {
+    registry: Registry,
+    image: String,
+}
+
+impl World {
+    /// Makes the cluster, if it is the benchmark's own, and a registry with an image on its bridge.
+    pub fn prepare(cluster: &Cluster, own: bool) -> Result<Self> {
+        if own {
+            let flags = keelson_tests::scenarios::insecure_registry();
+            cluster.up(Shape { nodes: 1, members: 1 }, &flags)?;
+        }
+        let registry = Registry::start(&cluster.gateway()?, REGISTRY_PORT, &cluster.root().join("registry"))?;
+        let image = registry.push(&busybox()?, "busybox", "1")?;
+        Ok(Self { registry, image })
+    }
+}
+
+/// Measures the groups that are named, or all, in the order in which they disturb each other least.
+pub async fn measure(cluster: &Cluster, world: &mut World, seconds: u64, only: &[String]) -> Result<Table> {
+    let wanted = |group: &str| only.is_empty() || only.iter().any(|name| name == group);
+    let mut table = Table::default();
+    let server = Server::new(&cluster.configuration(), api_port(cluster)?)?;
+    if wanted("start") {
+        start::cold_start(cluster, &server, &mut table).await?;
+    }
+    if wanted("memory") {
+        table.add("control plane, idle", format!("{:.0} MB", megabytes(cluster, &CONTROL_PLANE)?), "501 MB");
+    }
+    if wanted("pods") {
+        pods::measure(cluster, &server, world, &mut table).await?;
+    }
+    if wanted("schedule") {
+        schedule::measure(&server, &mut table).await?;
+    }
+    if wanted("watch") {
+        api::watch(&server, &mut table).await?;
+    }
+    if wanted("api") {
+        api::create_and_get(&server, seconds, &mut table).await?;
+    }
+    if wanted("list") {
+        api::list(&server, &mut table).await?;
+    }
+    if wanted("memory") {
+        table.add("control plane, after the load", format!("{:.0} MB", megabytes(cluster, &CONTROL_PLANE)?), "2070 MB");
+    }
+    Ok(table)
+}
+
+fn api_port(cluster: &Cluster) -> Result<u16> {
+    Ok(match u16::try_from(cluster.slot()?)? {
+        0 => 6443,
+        slot => 21_000 + slot * 100,
+    })
+}
