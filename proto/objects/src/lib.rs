@@ -7,6 +7,7 @@ pub mod field;
 pub mod int_or_string;
 pub mod meta;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

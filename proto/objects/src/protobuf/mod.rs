@@ -8,7 +8,7 @@
 mod envelope;
 mod error;
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 pub use self::envelope::{

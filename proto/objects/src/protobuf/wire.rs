@@ -3,16 +3,16 @@
 use super::error::Error;
 
 /// What every encoded object starts with.
-pub(super) const MAGIC: &[u8; 4] = b"k8s\0";
+pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
 
-pub(super) const VARINT: u8 = 0;
-pub(super) const FIXED64: u8 = 1;
-pub(super) const LENGTH: u8 = 2;
-pub(super) const FIXED32: u8 = 5;
+pub(crate) const VARINT: u8 = 0;
+pub(crate) const FIXED64: u8 = 1;
+pub(crate) const LENGTH: u8 = 2;
+pub(crate) const FIXED32: u8 = 5;
 
 /// One field of a message as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Part<'b> {
+pub(crate) enum Part<'b> {
     Varint(u64),
     Fixed64(u64),
     Length(&'b [u8]),
@@ -31,7 +31,7 @@ impl Part<'_> {
 }
 
 /// Walks the fields of one message.
-pub(super) struct Parts<'b> {
+pub(crate) struct Parts<'b> {
     rest: &'b [u8],
 }
 
@@ -73,7 +73,7 @@ impl<'b> Parts<'b> {
     }
 }
 
-pub(super) fn take_varint(rest: &mut &[u8]) -> Result<u64, Error> {
+pub(crate) fn take_varint(rest: &mut &[u8]) -> Result<u64, Error> {
     let mut value = 0u64;
     for shift in (0..70).step_by(7) {
         let (byte, after) = rest.split_first().ok_or(Error::UnexpectedEnd)?;
@@ -91,7 +91,7 @@ pub(super) fn take_varint(rest: &mut &[u8]) -> Result<u64, Error> {
 
 /// A message under construction.
 #[derive(Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     pub bytes: Vec<u8>,
 }
 

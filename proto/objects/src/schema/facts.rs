@@ -276,8 +276,11 @@ impl Reader {
             let replaces_zero = replaces_zero(&target, &value);
             let default = self.builder.add_default(StaticDefault { value, when, replaces_zero });
             if let Some(target) = self.builder.field_mut(&full, field) {
+                // A default that the type itself declares is published; one that only the server knows is not.
+                if target.default == 0 {
+                    target.flags = target.flags.with(FieldFlags::HIDDEN_DEFAULT);
+                }
                 target.default = default;
-                target.flags = target.flags.with(FieldFlags::HIDDEN_DEFAULT);
             }
         }
         Ok(())
