@@ -8,14 +8,20 @@
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+mod bootstrap;
 pub mod cache;
 pub mod cluster;
 pub mod doors;
 pub mod kinds;
+mod options;
 pub mod pipeline;
 pub mod registry;
+mod server;
 pub mod settings;
 pub mod storage;
 pub mod streams;
 pub mod subresources;
 pub mod tables;
+
+pub use options::Options;
+pub use server::{Addresses, Error, run, run_with};

@@ -27,7 +27,7 @@ use tokio::sync::watch as channel;
 
 pub use decode::{decode, with_version};
 pub use entry::Entry;
-pub use event::{Change, Event};
+pub use event::{Change, Event, frame};
 pub use listing::Listing;
 pub use selection::Selection;
 pub use snapshot::Snapshot;

@@ -23,7 +23,7 @@ use keelson_wire::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use companion::Companion;
-pub use endpoints::{Endpoints, StoreTls};
+pub use endpoints::{ConfigurationError, Endpoints, StoreTls};
 pub use error::Error;
 pub use transaction::{Condition, Outcome, Stored, Write};
 
