@@ -1,0 +1,51 @@
+//! WebSocket handshakes with Kubernetes' subprotocols.
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{MessageStream, Session};
+use keelson_objects::status::StatusError;
+
+const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
+/// The longest message that is taken from a client.
+const LONGEST_MESSAGE: usize = 1024 * 1024;
+
+/// Takes over the connection. `supported` is in order of preference; the client offers in its own.
+pub fn accept(
+    http: &HttpRequest,
+    payload: web::Payload,
+    supported: &[&'static str],
+) -> Result<(HttpResponse, Session, MessageStream, &'static str), StatusError> {
+    let offers: Vec<&str> = http
+        .headers()
+        .get_all(&PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let Some(protocol) = choose(&offers, supported) else {
+        return Err(StatusError::bad_request(format!(
+            "unable to upgrade: the client offers the subprotocols {offers:?}, and this server speaks {supported:?}"
+        )));
+    };
+    let (mut response, session, messages) = actix_ws::handle(http, payload)
+        .map_err(|error| StatusError::bad_request(format!("unable to upgrade: {error}")))?;
+    response.headers_mut().insert(PROTOCOL, HeaderValue::from_static(protocol));
+    Ok((response, session, messages.max_frame_size(LONGEST_MESSAGE), protocol))
+}
+
+fn choose(offers: &[&str], supported: &[&'static str]) -> Option<&'static str> {
+    supported.iter().find(|protocol| offers.contains(*protocol)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn the_newest_common_protocol_is_spoken() {
+        let supported = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+        assert_eq!(choose(&["v4.channel.k8s.io", "v5.channel.k8s.io"], &supported), Some("v5.channel.k8s.io"));
+        assert_eq!(choose(&["v4.channel.k8s.io"], &supported), Some("v4.channel.k8s.io"));
+        assert_eq!(choose(&["channel.k8s.io"], &supported), None);
+    }
+}
