@@ -25,6 +25,10 @@ pub async fn ensure(pipeline: &Arc<Pipeline>) {
     let Some(address) = pipeline.settings.service_cidr.hosts().next() else { return };
     persist(pipeline, "", "v1", "services", "default", "kubernetes", service(address)).await;
     let (advertised, port) = (pipeline.settings.advertise_address, pipeline.settings.secure_port);
+    if advertised.is_loopback() {
+        tracing::warn!(%advertised, "nothing outside this host reaches that address, so the kubernetes Service has no endpoint");
+        return;
+    }
     let slice = endpoint_slice(advertised, port);
     persist(pipeline, "discovery.k8s.io", "v1", "endpointslices", "default", "kubernetes", slice).await;
     persist(pipeline, "", "v1", "endpoints", "default", "kubernetes", endpoints(advertised, port)).await;

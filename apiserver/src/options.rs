@@ -12,6 +12,7 @@ use keelson_process::TelemetryOptions;
 /// Keelson's API server: Kubernetes' API over an etcd v3 store
 #[derive(Debug, Clone, Parser)]
 #[command(name = "apiserver", version)]
+#[group(id = "apiserver-options")]
 pub struct Options {
     /// YAML file that says the same things as these flags; flags win
     #[arg(long, value_name = "FILE")]
@@ -114,10 +115,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// `--advertise-address`, the bind address if it is a real one, or the address that the host's default route uses.
+    /// `--advertise-address`, the bind address if pods can reach it, or the address that the host's default route uses.
     pub fn advertised(&self) -> IpAddr {
         self.advertise_address
-            .or_else(|| (!self.bind_address.is_unspecified()).then_some(self.bind_address))
+            
+            .or_else(|| {
+                let address = self.bind_address;
+                (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+            })
             .or_else(host_address)
             .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
