@@ -231,6 +231,12 @@ impl Definitions {
         Some(SchemaRef::of_type(self, *found))
     }
 
+    /// The schemas of all kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = SchemaRef<'_>> {
+        let kinds = self.types.iter().filter(|of| of.kind.is_some());
+        kinds.map(|of| SchemaRef::of_node(self, of.node))
+    }
+
     /// The schema of a definition by its OpenAPI name, such as `io.k8s.api.core.v1.PodSpec`.
     pub fn definition(&self, name: &str) -> Option<SchemaRef<'_>> {
         self.by_name.get(name).map(|id| SchemaRef::of_type(self, *id))

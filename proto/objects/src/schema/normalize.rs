@@ -2,7 +2,7 @@
 //!
 //! Built-in kinds are stored as upstream would store them after decoding into Go structs and encoding again. So a
 //! client that sends `paused: false` and one that leaves it out make the same object, and no generation is bumped.
-//! One difference is deliberate: where Go writes `null` (a required list without items, a zero time), nothing is written.
+//! One difference is deliberate: where Go writes `null`, a required list or map is written empty and a zero time not at all.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use super::model::{Definitions, Field, FieldFlags, NodeId, Shape, TypeId};
 /// Go's zero value, for `null` in a list or map of values.
 pub(super) fn zero(definitions: &Definitions, id: NodeId) -> Value {
     match definitions.node(id).shape {
-        Shape::Object => Value::Object(Map::new()),
-        Shape::Map => Value::Object(Map::new()),
+        Shape::Object | Shape::Map => Value::Object(Map::new()),
+        Shape::List => Value::Array(Vec::new()),
         Shape::String => Value::String(String::new()),
         Shape::Boolean => Value::Bool(false),
         Shape::Integer32 | Shape::Integer64 | Shape::IntOrString => Value::from(0),
@@ -53,10 +53,14 @@ pub(crate) fn complete(definitions: &Definitions, id: TypeId, map: &mut Map<Stri
             return false;
         }
         match definitions.node(field.node).shape {
-            Shape::Object | Shape::Quantity => true,
-            Shape::String | Shape::Boolean | Shape::Integer32 | Shape::Integer64 | Shape::Number => {
-                !field.flags.has(FieldFlags::OMIT_EMPTY)
-            }
+            Shape::Object | Shape::Quantity | Shape::IntOrString => true,
+            Shape::String
+            | Shape::Boolean
+            | Shape::Integer32
+            | Shape::Integer64
+            | Shape::Number
+            | Shape::List
+            | Shape::Map => !field.flags.has(FieldFlags::OMIT_EMPTY),
             _ => false,
         }
     };
