@@ -1,1 +1,11 @@
-fn main() {}
+//! The scheduler's process.
+
+use std::process::ExitCode;
+
+use scheduler::Options;
+
+fn main() -> ExitCode {
+    let options: Options = keelson_process::configuration::parse();
+    let telemetry = options.telemetry.clone();
+    keelson_process::main("scheduler", &telemetry, |process| scheduler::run(options, process))
+}
