@@ -10,6 +10,7 @@ use keelson_process::TelemetryOptions;
 /// Assigns pods to nodes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "scheduler", version, about)]
+#[group(skip)]
 pub struct Options {
     /// A YAML file that says the same as the flags: a mapping of flag names to values. Flags win.
     #[arg(long, value_name = "FILE")]
