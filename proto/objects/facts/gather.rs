@@ -254,6 +254,9 @@ impl Package {
         if markers.iter().any(|marker| marker == "optional") {
             out.push_str(" optional");
         }
+        if markers.iter().any(|marker| marker == "required" || marker == "k8s:required") {
+            out.push_str(" required");
+        }
         match value("listType") {
             Some("map") => {
                 let keys: Vec<&str> = markers.iter().filter_map(|marker| marker.strip_prefix("listMapKey=")).collect();

@@ -163,6 +163,7 @@ impl Reader {
                 "atomic" => FieldFlags::ATOMIC,
                 "list=atomic" => FieldFlags::LIST_ATOMIC,
                 "list=set" => FieldFlags::LIST_SET,
+                "required" => FieldFlags::REQUIRED,
                 "optional" => {
                     optional = true;
                     continue;
