@@ -1,1 +1,9 @@
-fn main() {}
+//! The controllers process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options: controllers::Options = keelson_process::configuration::parse();
+    let telemetry = options.telemetry.clone();
+    keelson_process::main("controllers", &telemetry, |process| controllers::run(options, process))
+}

@@ -19,11 +19,6 @@ pub fn join_key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 
-/// The two halves of a key; the namespace of a cluster-scoped object's key is empty.
-pub fn split_key(key: &str) -> (&str, &str) {
-    key.split_once('/').unwrap_or(("", key))
-}
-
 pub fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }
@@ -122,11 +117,5 @@ mod tests {
         }
         assert!(selects_everything(&LabelSelector::default()));
         assert!(!selects(&rule("app", "In", &["web"]), None));
-    }
-
-    #[test]
-    fn keys_split_where_they_join() {
-        assert_eq!(split_key(&join_key("default", "web")), ("default", "web"));
-        assert_eq!(split_key("node-1"), ("", "node-1"));
     }
 }

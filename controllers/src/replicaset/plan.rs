@@ -85,6 +85,12 @@ pub fn status(set: &ReplicaSet, pods: &[Arc<Pod>], failure: Option<&str>, now: T
     status
 }
 
+/// The status while orders are outstanding: counts anew, conditions as they were.
+pub fn status_unjudged(set: &ReplicaSet, pods: &[Arc<Pod>], now: Timestamp) -> ReplicaSetStatus {
+    let conditions = set.status.as_ref().and_then(|status| status.conditions.clone());
+    ReplicaSetStatus { conditions, ..status(set, pods, None, now) }
+}
+
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
@@ -156,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_cheapest_pods_go() {
-        let pods = vec![running("ready").ready_for(100).pod(), running("unready").pod(), Sketch::new("unassigned").pod()];
+        let pods =
+            vec![running("ready").ready_for(100).pod(), running("unready").pod(), Sketch::new("unassigned").pod()];
         let Some(Change::Delete(gone)) = plan(&replica_set(1, 0), &pods, &Colocated::new(), now()) else {
             panic!("nothing is deleted");
         };
