@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Makes what is missing; comes back when all of it is there.
 pub async fn ensure(pipeline: &Arc<Pipeline>) {
     for namespace in NAMESPACES {
-        let object = json!({ "metadata": { "name": namespace, "labels": { "kubernetes.io/metadata.name": namespace } } });
+        let object =
+            json!({ "metadata": { "name": namespace, "labels": { "kubernetes.io/metadata.name": namespace } } });
         persist(pipeline, "", "v1", "namespaces", "", namespace, object).await;
     }
     let Some(address) = pipeline.settings.service_cidr.hosts().next() else { return };

@@ -118,7 +118,6 @@ impl Options {
     /// `--advertise-address`, the bind address if pods can reach it, or the address that the host's default route uses.
     pub fn advertised(&self) -> IpAddr {
         self.advertise_address
-            
             .or_else(|| {
                 let address = self.bind_address;
                 (!address.is_unspecified() && !address.is_loopback()).then_some(address)

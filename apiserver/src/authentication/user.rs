@@ -17,11 +17,7 @@ impl User {
     pub const UNAUTHENTICATED: &'static str = "system:unauthenticated";
 
     pub fn new(name: impl Into<String>, groups: &[&str]) -> User {
-        User {
-            name: name.into(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            ..User::default()
-        }
+        User { name: name.into(), groups: groups.iter().map(|group| (*group).to_owned()).collect(), ..User::default() }
     }
 
     pub fn in_group(&self, group: &str) -> bool {

@@ -48,7 +48,10 @@ pub fn denial(attributes: &Attributes<'_>, reason: &str) -> String {
             "" => "at the cluster scope".to_owned(),
             namespace => format!("in the namespace {namespace:?}"),
         };
-        format!("User {user:?} cannot {} resource {resource:?} in API group {:?} {scope}", attributes.verb, attributes.group)
+        format!(
+            "User {user:?} cannot {} resource {resource:?} in API group {:?} {scope}",
+            attributes.verb, attributes.group
+        )
     } else {
         format!("User {user:?} cannot {} path {:?}", attributes.verb, attributes.path)
     };

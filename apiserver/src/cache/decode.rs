@@ -66,7 +66,8 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Box<str>, Bo
 /// `key` is the key below the kind's prefix.
 pub fn decode(kind: &Kind, key: &str, stored: &[u8], revision: i64) -> Result<Entry, Malformed> {
     if stored.starts_with(PROTOBUF_MAGIC) {
-        let object = keelson_objects::protobuf::decode(stored).map_err(|error| Malformed::Protobuf(error.to_string()))?;
+        let object =
+            keelson_objects::protobuf::decode(stored).map_err(|error| Malformed::Protobuf(error.to_string()))?;
         return decode_json(kind, key, &without_version(object), revision);
     }
     decode_json(kind, key, stored, revision)
@@ -131,10 +132,19 @@ mod tests {
     #[test]
     fn the_version_is_spliced_and_can_be_changed() {
         let table = [
-            (r#"{"kind":"ConfigMap","metadata":{"name":"x"}}"#, r#"{"kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"x"}}"#),
+            (
+                r#"{"kind":"ConfigMap","metadata":{"name":"x"}}"#,
+                r#"{"kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"x"}}"#,
+            ),
             (r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#),
-            (r#"{"data":{"metadata":{"a":1}},"metadata":{ "name":"x"}}"#, r#"{"data":{"metadata":{"a":1}},"metadata":{"resourceVersion":"7", "name":"x"}}"#),
-            (r#"{"metadata":{"name":"x","resourceVersion":"3"}}"#, r#"{"metadata":{"resourceVersion":"7","name":"x"}}"#),
+            (
+                r#"{"data":{"metadata":{"a":1}},"metadata":{ "name":"x"}}"#,
+                r#"{"data":{"metadata":{"a":1}},"metadata":{"resourceVersion":"7", "name":"x"}}"#,
+            ),
+            (
+                r#"{"metadata":{"name":"x","resourceVersion":"3"}}"#,
+                r#"{"metadata":{"resourceVersion":"7","name":"x"}}"#,
+            ),
         ];
         for (stored, expected) in table {
             let entry = decode(&config_map(), "ns/x", stored.as_bytes(), 7).unwrap();

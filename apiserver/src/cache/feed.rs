@@ -215,8 +215,7 @@ fn apply(cache: &Cache, response: WatchResponse, revision: &mut i64) {
         let Ok(key) = std::str::from_utf8(&pair.key) else { continue };
         let Some((index, relative)) = place(cache, key) else { continue };
         let kind = &cache.kinds[index];
-        let (snapshot, events) =
-            changed.entry(index).or_insert_with(|| (Snapshot::clone(&kind.current()), Vec::new()));
+        let (snapshot, events) = changed.entry(index).or_insert_with(|| (Snapshot::clone(&kind.current()), Vec::new()));
         snapshot.revision = pair.mod_revision;
         let (current, previous) = if event.r#type == EventType::Delete as i32 {
             (None, snapshot.slots.remove(relative).map(|slot| slot.0))

@@ -192,7 +192,8 @@ async fn historic(store: &Store, kind: &Kind, revision: i64) -> Result<Snapshot,
         let request = RangeRequest { key: start, range_end, limit: PAGE, revision, ..Default::default() };
         let page = store.range(request).await?;
         for pair in &page.kvs {
-            let Some(relative) = std::str::from_utf8(&pair.key).ok().and_then(|key| key.strip_prefix(&*kind.storage_prefix))
+            let Some(relative) =
+                std::str::from_utf8(&pair.key).ok().and_then(|key| key.strip_prefix(&*kind.storage_prefix))
             else {
                 continue;
             };

@@ -37,9 +37,8 @@ impl Selection {
         let labels = if labels.is_empty() {
             label::Selector::everything()
         } else {
-            label::parse(labels).map_err(|error| {
-                StatusError::bad_request(format!("unable to parse requirement: {error}"))
-            })?
+            label::parse(labels)
+                .map_err(|error| StatusError::bad_request(format!("unable to parse requirement: {error}")))?
         };
         let mut terms = Vec::new();
         if !fields.is_empty() {

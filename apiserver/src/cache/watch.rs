@@ -255,15 +255,13 @@ impl WatchStream {
         (!items.is_empty()).then_some(items)
     }
 
-
     fn fail(&mut self, error: &StatusError) {
         self.waiting.push_back(WatchItem::Error(error.status().to_bytes().into()));
         self.ended = true;
     }
 
     fn bookmark(&self, revision: i64, initial_end: bool) -> WatchItem {
-        let annotations =
-            if initial_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
+        let annotations = if initial_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         let (kind, version) = (&self.kind.kind, self.kind.api_version());
         let object = format!(
             r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{{"resourceVersion":"{revision}"{annotations},"creationTimestamp":null}}}}"#

@@ -71,7 +71,9 @@ fn accepted(clause: &str) -> Option<Accepted> {
         (None, ..) => View::Plain,
         (Some("Table"), Some("meta.k8s.io"), Some("v1")) => View::Table("v1"),
         (Some("Table"), Some("meta.k8s.io"), Some("v1beta1")) => View::Table("v1beta1"),
-        (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => View::Metadata,
+        (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
+            View::Metadata
+        }
         // An unknown view: the next clause may be served.
         _ => return None,
     };

@@ -73,7 +73,8 @@ impl Discovery {
         let (document, content_type) = match (path, wanted) {
             ("/api" | "/apis", Some(version)) => {
                 let path = if path == "/api" { "/api" } else { "/apis" };
-                let content_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+                let content_type =
+                    format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
                 (self.aggregated.get(&(path, version))?, content_type)
             }
             _ => (self.plain.get(path)?, "application/json".to_owned()),

@@ -10,7 +10,8 @@ use keelson_process::{
     identity::{Identity, TlsFiles},
 };
 use keelson_wire::api::{
-    CallRequest, CallResponse, Options as WireOptions, Target, Verb as WireVerb, WatchEvent, WatchRequest, WatchResponse,
+    CallRequest, CallResponse, Options as WireOptions, Target, Verb as WireVerb, WatchEvent, WatchRequest,
+    WatchResponse,
     api_server::{Api, ApiServer},
     watch_event,
 };
@@ -145,7 +146,12 @@ impl Door {
         })
     }
 
-    async fn answer(&self, user: Arc<User>, call: CallRequest, traceparent: Option<String>) -> Result<Answer, StatusError> {
+    async fn answer(
+        &self,
+        user: Arc<User>,
+        call: CallRequest,
+        traceparent: Option<String>,
+    ) -> Result<Answer, StatusError> {
         let verb = match call.verb() {
             WireVerb::Get => Verb::Get,
             WireVerb::List => Verb::List,

@@ -41,12 +41,7 @@ pub(super) fn parse(path: &str) -> Option<ResourcePath<'_>> {
     if version.is_empty() || segment.is_empty() {
         return None;
     }
-    let mut found = ResourcePath {
-        group: decode(group),
-        version: decode(version),
-        watch,
-        ..ResourcePath::default()
-    };
+    let mut found = ResourcePath { group: decode(group), version: decode(version), watch, ..ResourcePath::default() };
     if segment == "namespaces" {
         let name = next();
         let behind = next();
@@ -119,8 +114,15 @@ mod tests {
         ];
         for (path, expected) in table {
             let found = parse(path).unwrap();
-            let fields =
-                [&found.group, &found.version, &found.namespace, &found.resource, &found.name, &found.subresource, &found.rest];
+            let fields = [
+                &found.group,
+                &found.version,
+                &found.namespace,
+                &found.resource,
+                &found.name,
+                &found.subresource,
+                &found.rest,
+            ];
             assert_eq!(fields.map(|field| field.as_ref()), expected, "{path}");
         }
         assert!(parse("/api/v1/watch/pods").unwrap().watch);

@@ -65,9 +65,7 @@ fn flag(value: &str) -> bool {
 }
 
 fn integer(value: &str) -> Result<i64, StatusError> {
-    value.parse().map_err(|_| {
-        StatusError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
-    })
+    value.parse().map_err(|_| StatusError::bad_request(format!("strconv.ParseInt: parsing {value:?}: invalid syntax")))
 }
 
 fn dry_run(value: &str) -> Result<bool, StatusError> {

@@ -8,7 +8,7 @@ use actix_web::{
     http::{Method, header},
     web,
 };
-use keelson_objects::status::StatusError;
+use keelson_objects::{openapi::Documents, status::StatusError};
 use keelson_process::{Process, identity::Identity};
 
 use super::{
@@ -26,6 +26,8 @@ use crate::{
 
 /// Connections at once, of each worker.
 const CONNECTIONS: usize = 20_000;
+/// The version of the API that is served.
+const KUBERNETES: &str = "v1.36.0";
 const KEEP_ALIVE: Duration = Duration::from_secs(180);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 struct Door {
     pipeline: Arc<Pipeline>,
     discovery: Discovery,
+    documents: Arc<Documents>,
     process: Process,
     version: bytes::Bytes,
 }
@@ -51,8 +54,10 @@ pub fn serve(
     let settings = &pipeline.settings;
     let discovery =
         Discovery::new(&pipeline.registry, &format!("{}:{}", settings.advertise_address, settings.secure_port));
-    let version = version_document(process.version);
-    let door = web::Data::new(Door { pipeline, discovery, process, version });
+    let git_version = format!("{KUBERNETES}+keelson-{}", process.version);
+    let documents = openapi::documents(&pipeline.registry, &git_version);
+    let version = version_document(&git_version);
+    let door = web::Data::new(Door { pipeline, discovery, documents, process, version });
     let app = move || App::new().app_data(door.clone()).default_service(web::to(handle));
     let server = HttpServer::new(app)
         .workers(workers)
@@ -141,7 +146,10 @@ async fn try_resource(
         return Ok(not_found());
     }
     let verb = verb_of(http.method(), &target, &query)?;
-    if kind.namespaced() && target.namespace.is_empty() && !(target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch)) {
+    if kind.namespaced()
+        && target.namespace.is_empty()
+        && !(target.name.is_empty() && matches!(verb, Verb::List | Verb::Watch))
+    {
         return Err(StatusError::method_not_allowed());
     }
     let connect = match kind.find_subresource(&target.subresource).map(|subresource| &subresource.action) {
@@ -221,11 +229,10 @@ async fn other(http: &HttpRequest, door: &Door) -> HttpResponse {
             .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
             .body(door.process.metrics.text()),
         "/healthz" | "/livez" | "/readyz" => health(http, door),
-        _ => door
-            .discovery
-            .respond(http)
-            .or_else(|| openapi::respond(http, &door.pipeline.registry))
-            .unwrap_or_else(not_found),
+        _ => match door.discovery.respond(http) {
+            Some(response) => response,
+            None => openapi::respond(http, &door.documents).await.unwrap_or_else(not_found),
+        },
     }
 }
 
@@ -253,7 +260,7 @@ fn paths(door: &Door) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "paths": paths }))
 }
 
-fn version_document(own: &str) -> bytes::Bytes {
+fn version_document(git_version: &str) -> bytes::Bytes {
     let document = serde_json::json!({
         "major": "1",
         "minor": "36",
@@ -261,7 +268,7 @@ fn version_document(own: &str) -> bytes::Bytes {
         "emulationMinor": "36",
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
-        "gitVersion": format!("v1.36.0+keelson-{own}"),
+        "gitVersion": git_version,
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

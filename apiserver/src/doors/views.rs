@@ -20,13 +20,7 @@ pub(super) fn include_object(text: &str) -> Result<IncludeObject, StatusError> {
 }
 
 /// A single object in this view. Statuses stay as they are.
-pub(super) fn of_object(
-    kind: &Kind,
-    object: Value,
-    view: View,
-    include: IncludeObject,
-    with_columns: bool,
-) -> Value {
+pub(super) fn of_object(kind: &Kind, object: Value, view: View, include: IncludeObject, with_columns: bool) -> Value {
     if object["kind"] == "Status" && object["apiVersion"] == "v1" {
         return object;
     }

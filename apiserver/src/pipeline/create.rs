@@ -44,6 +44,7 @@ impl Pipeline {
         codec::default(kind, &mut object);
         self.admit(request, Operation::Create, &cluster, &name, &mut object, None, &mut warnings, &now).await?;
         if kind.has_status()
+            && !kind.strategy.keeps_status_on_create()
             && let Some(members) = object.as_object_mut()
         {
             members.shift_remove("status");
@@ -68,7 +69,11 @@ impl Pipeline {
         let kind = &request.kind;
         let resource = kind.as_group_resource();
         let mut names = if generated { NAME_ATTEMPTS } else { 1 };
+        let mut validated = kind.strategy.allocates().then(|| object.clone());
         for _ in 0..COMPANION_ATTEMPTS {
+            if let Some(validated) = &validated {
+                object = validated.clone();
+            }
             let companions = kind.strategy.companions(context, &mut object, None)?;
             let name = meta::name(&object).to_owned();
             if request.options.dry_run {
@@ -90,6 +95,9 @@ impl Pipeline {
                     }
                     meta::set_text(&mut object, "name", "");
                     metadata::generate_name(&mut object);
+                    if let Some(validated) = &mut validated {
+                        meta::set_text(validated, "name", meta::name(&object));
+                    }
                 }
                 // The allocator chose from a cache that did not know of another's choice: let it catch up.
                 Written::Changed(None) | Written::Companion => self.cache.caught_up(&self.store).await?,

@@ -80,7 +80,9 @@ impl Pipeline {
                 Plan::Remove => (None, kind.strategy.companions_of_delete(&current.value)),
             };
             match self.commit(request, kind, (namespace, name), current.revision, value, companions).await? {
-                Written::Done { json } if value.is_some() => return Ok(Answer { warnings, ..Answer::bytes(200, json) }),
+                Written::Done { json } if value.is_some() => {
+                    return Ok(Answer { warnings, ..Answer::bytes(200, json) });
+                }
                 Written::Done { .. } => return Ok(Answer { warnings, ..removed(kind, name, &current) }),
                 Written::Changed(Some(newer)) => current = newer,
                 Written::Changed(None) => return Err(missing()),
@@ -230,7 +232,11 @@ mod tests {
     const NOW: &str = "2026-01-01T00:00:00Z";
 
     fn options(grace: Option<i64>, policy: Option<&str>) -> DeleteOptions {
-        DeleteOptions { grace_period_seconds: grace, propagation_policy: policy.map(str::to_owned), ..Default::default() }
+        DeleteOptions {
+            grace_period_seconds: grace,
+            propagation_policy: policy.map(str::to_owned),
+            ..Default::default()
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Limits {
 
 impl Limits {
     pub fn new(reading: usize, mutating: usize) -> Limits {
-        let class = |places: usize| Class { places: Arc::new(Semaphore::new(places.max(1))), waiting: AtomicUsize::new(0) };
+        let class =
+            |places: usize| Class { places: Arc::new(Semaphore::new(places.max(1))), waiting: AtomicUsize::new(0) };
         Limits { reading: class(reading), mutating: class(mutating) }
     }
 

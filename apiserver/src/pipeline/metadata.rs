@@ -86,7 +86,9 @@ pub(super) fn count_generation(object: &mut Value, old: &Value) {
     let relevant = |value: &Value| -> Vec<(String, Value)> {
         let members = value.as_object().into_iter().flatten();
         let mut members: Vec<_> = members
-            .filter(|(name, value)| !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion") && !value.is_null())
+            .filter(|(name, value)| {
+                !matches!(name.as_str(), "metadata" | "status" | "kind" | "apiVersion") && !value.is_null()
+            })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         members.sort_by(|left, right| left.0.cmp(&right.0));

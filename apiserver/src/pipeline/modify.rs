@@ -9,7 +9,7 @@ use keelson_objects::{
 };
 use serde_json::Value;
 
-use super::{Pipeline, Request, create::with_old_version, metadata, write::Written};
+use super::{Pipeline, Request, create::with_old_version, write::Written};
 use crate::registry::Kind;
 
 const ATTEMPTS: usize = 32;
@@ -37,9 +37,6 @@ impl Pipeline {
             }
             if object == current.value {
                 return Ok(current.json);
-            }
-            if kind.generation {
-                metadata::count_generation(&mut object, &current.value);
             }
             meta::set_resource_version(&mut object, "");
             if request.options.dry_run {

@@ -83,7 +83,11 @@ fn validate_versions(options: &super::Options, watch: bool) -> Result<(), Status
         return refuse("resourceVersionMatch", "Forbidden", detail);
     }
     if !options.continue_token.is_empty() {
-        return refuse("resourceVersionMatch", "Forbidden", "resourceVersionMatch is forbidden when continue is provided");
+        return refuse(
+            "resourceVersionMatch",
+            "Forbidden",
+            "resourceVersionMatch is forbidden when continue is provided",
+        );
     }
     if !matches!(matching, "Exact" | "NotOlderThan") {
         let detail = format!("{matching:?}: supported values: \"Exact\", \"NotOlderThan\"");

@@ -22,12 +22,16 @@ use crate::registry::{ScalePaths, Verb};
 const SCALE: Expected<'static> = Expected { group: "autoscaling", version: "v1", kind: "Scale" };
 
 impl Pipeline {
-    pub(super) async fn scale(self: &Arc<Pipeline>, request: &Request, paths: ScalePaths) -> Result<Answer, StatusError> {
+    pub(super) async fn scale(
+        self: &Arc<Pipeline>,
+        request: &Request,
+        paths: ScalePaths,
+    ) -> Result<Answer, StatusError> {
         if request.verb == Verb::Get {
             self.cache.caught_up(&self.store).await?;
             let entry = self.cache.get(&request.kind, &request.namespace, &request.name);
-            let entry = entry
-                .ok_or_else(|| StatusError::not_found(&request.kind.as_group_resource(), &request.name))?;
+            let entry =
+                entry.ok_or_else(|| StatusError::not_found(&request.kind.as_group_resource(), &request.name))?;
             return Ok(Answer::value(200, &view(&entry.value()?, paths)));
         }
         let asked = match request.verb {

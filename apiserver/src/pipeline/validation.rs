@@ -11,7 +11,12 @@ use crate::{
 pub(super) fn of_new(context: &Context<'_>, object: &Value) -> Result<(), StatusError> {
     let kind = context.kind;
     let mut errors = Errors::new();
-    rules::meta::validate(object, kind.namespaced(), |name, prefix| kind.strategy.validate_name(name, prefix), &mut errors);
+    rules::meta::validate(
+        object,
+        kind.namespaced(),
+        |name, prefix| kind.strategy.validate_name(name, prefix),
+        &mut errors,
+    );
     let mut errors = errors.into_vec();
     errors.extend(kind.strategy.validate(context, object));
     refuse(context, object, errors)

@@ -38,7 +38,12 @@ pub(super) enum Written {
 
 impl Pipeline {
     /// The object to base a write on: the cached one, or the store's when the cache has none.
-    pub(super) async fn current(&self, kind: &Arc<Kind>, namespace: &str, name: &str) -> Result<Option<Current>, StatusError> {
+    pub(super) async fn current(
+        &self,
+        kind: &Arc<Kind>,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Current>, StatusError> {
         match self.cache.get(kind, namespace, name) {
             Some(entry) => Ok(Some(Current::cached(&entry)?)),
             None => self.exact(kind, namespace, name).await,
@@ -46,7 +51,12 @@ impl Pipeline {
     }
 
     /// The object as the store has it now.
-    pub(super) async fn exact(&self, kind: &Arc<Kind>, namespace: &str, name: &str) -> Result<Option<Current>, StatusError> {
+    pub(super) async fn exact(
+        &self,
+        kind: &Arc<Kind>,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Current>, StatusError> {
         let (stored, _) = self.store.get(&kind.storage_key(namespace, name)).await?;
         stored.map(|stored| Current::stored(kind, namespace, name, stored)).transpose()
     }
@@ -78,7 +88,8 @@ impl Pipeline {
                 Outcome::Refused { current, guard_failed, companion_failed } => {
                     let present = current.as_ref().map_or(0, |stored| stored.revision);
                     if present != expected {
-                        let current = current.map(|stored| Current::stored(kind, namespace, name, stored)).transpose()?;
+                        let current =
+                            current.map(|stored| Current::stored(kind, namespace, name, stored)).transpose()?;
                         return Ok(Written::Changed(current));
                     }
                     if guard_failed {

@@ -58,6 +58,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Before validation of a create. Where the object may not set a field, clear it here.
     fn prepare_for_create(&self, _context: &Context<'_>, _object: &mut Value) {}
 
+    /// A Node registers with the status that its agent knows; of other kinds a create carries no status.
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Before validation of an update of the main resource.
     fn prepare_for_update(&self, _context: &Context<'_>, _object: &mut Value, _old: &Value) {}
 
@@ -111,6 +116,11 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Further changes when the object is marked as deleting (a Namespace's phase becomes Terminating).
     fn on_mark_deleting(&self, _object: &mut Value) {}
+
+    /// `companions` changes the object, so each attempt begins with what was validated.
+    fn allocates(&self) -> bool {
+        false
+    }
 
     /// Writes and conditions that go into the same store transaction as the create or update (a Service's claim on
     /// its cluster IP). Answering `Err` refuses the request. Called again when a companion's condition failed, at

@@ -28,15 +28,8 @@ impl Verb {
     ];
 
     /// Everything but `deletecollection`: namespaces and services.
-    pub const NO_COLLECTION_DELETE: &'static [Verb] = &[
-        Verb::Create,
-        Verb::Delete,
-        Verb::Get,
-        Verb::List,
-        Verb::Patch,
-        Verb::Update,
-        Verb::Watch,
-    ];
+    pub const NO_COLLECTION_DELETE: &'static [Verb] =
+        &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
 
     pub const CREATE: &'static [Verb] = &[Verb::Create];
     pub const GET: &'static [Verb] = &[Verb::Get];

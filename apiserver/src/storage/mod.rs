@@ -92,7 +92,8 @@ impl Store {
 
     /// The newest value of one key and the store's revision at that time.
     pub async fn get(&self, key: &str) -> Result<(Option<Stored>, i64), Error> {
-        let response = self.range(RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() }).await?;
+        let response =
+            self.range(RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() }).await?;
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
         Ok((response.kvs.into_iter().next().map(Stored::from), revision))
     }

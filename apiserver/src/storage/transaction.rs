@@ -125,7 +125,9 @@ impl Write {
 
     fn committed_before(&self, current: Option<&Stored>) -> Option<i64> {
         match (&self.value, current) {
-            (Some(ours), Some(stored)) if stored.value == *ours && stored.revision > self.expected => Some(stored.revision),
+            (Some(ours), Some(stored)) if stored.value == *ours && stored.revision > self.expected => {
+                Some(stored.revision)
+            }
             // The revision of the delete itself is unknown; the one before it is true and lower.
             (None, None) => Some(self.expected),
             _ => None,
@@ -207,13 +209,13 @@ mod tests {
     fn a_refusal_names_the_condition_that_failed() {
         let mut guarded = write(Some("new"));
         guarded.guard = Some(Condition { key: "/registry/leases/x".into(), revision: 5 });
-        guarded.companions = vec![
-            Companion::Delete { key: "gone".into() },
-            Companion::Create { key: "ip".into(), value: "{}".into() },
-        ];
+        guarded.companions =
+            vec![Companion::Delete { key: "gone".into() }, Companion::Create { key: "ip".into(), value: "{}".into() }];
         let request = guarded.to_request();
         assert_eq!((request.compare.len(), request.success.len(), request.failure.len()), (3, 3, 3));
-        for (guard, ip, expected) in [(5, None, (false, false)), (6, None, (true, false)), (5, Some(("x", 3)), (false, true))] {
+        for (guard, ip, expected) in
+            [(5, None, (false, false)), (6, None, (true, false)), (5, Some(("x", 3)), (false, true))]
+        {
             let response = refused(&[Some(("old", 7)), Some(("lease", guard)), ip]);
             match guarded.outcome(response, false) {
                 Ok(Outcome::Refused { guard_failed, companion_failed, .. }) => {

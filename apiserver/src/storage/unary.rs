@@ -26,9 +26,10 @@ pub(super) async fn call(channel: Channel, request: call::Request) -> Result<ans
         call::Request::ReadIndex(_) => {
             // Any linearizable range carries the revision in its header; this one finds nothing.
             let nothing = RangeRequest { key: Bytes::from_static(b"\0"), count_only: true, ..Default::default() };
-            client.range(nothing).await.map(|response| {
-                answer::Response::ReadIndex(ReadIndexResponse { header: response.into_inner().header })
-            })
+            client
+                .range(nothing)
+                .await
+                .map(|response| answer::Response::ReadIndex(ReadIndexResponse { header: response.into_inner().header }))
         }
     };
     answered.map_err(|status| Error::from_status(&status))
