@@ -48,7 +48,7 @@ pub enum ParseError {
 }
 
 /// As many duplicate keys are named; a hostile document gets no more.
-const MOST_DUPLICATES: usize = 100;
+pub(super) const MOST_DUPLICATES: usize = 100;
 
 /// Reads one JSON document.
 pub fn parse_json(bytes: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
