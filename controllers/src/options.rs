@@ -15,6 +15,7 @@ use crate::{durations, registry};
 /// Runs the controllers of a cluster.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "controllers", version, args_override_self = true)]
+#[group(skip)]
 pub struct Options {
     /// A YAML file that says the same things as these flags.
     #[arg(long, value_name = "FILE")]

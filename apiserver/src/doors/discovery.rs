@@ -83,6 +83,18 @@ impl Discovery {
     }
 }
 
+/// Every group of the cluster in one aggregated document, the core group too: what components ask the gRPC door for.
+pub(super) fn everything(registry: &Registry) -> Bytes {
+    let items: Vec<Value> = groups(registry).iter().map(|group| aggregated_group(registry, group)).collect();
+    let list = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    });
+    Bytes::from(list.to_string())
+}
+
 /// 304 if the client has this very document.
 pub(super) fn conditional(request: &HttpRequest, body: &Bytes, etag: &HeaderValue, content_type: &str) -> HttpResponse {
     let known = header_text(request, header::IF_NONE_MATCH);

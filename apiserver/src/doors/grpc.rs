@@ -22,7 +22,7 @@ use tonic::{
     transport::{Certificate, Identity as TonicIdentity, Server, ServerTlsConfig},
 };
 
-use super::body;
+use super::{body, discovery};
 use crate::{
     authentication::{Authenticator, Credentials, User},
     cache::{WatchItem, WatchStream},
@@ -37,6 +37,8 @@ const ANSWER_LIMIT: usize = 1 << 30;
 
 struct Door {
     pipeline: Arc<Pipeline>,
+    /// The answer to a GET without a target.
+    discovery: Bytes,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +64,8 @@ pub async fn serve(
         .client_ca_root(Certificate::from_pem(read(&tls.ca)?));
     let listener = TcpListener::bind(address).await.map_err(|error| Error::Bind(address, error))?;
     let bound = listener.local_addr().map_err(|error| Error::Bind(address, error))?;
-    let service = ApiServer::new(Door { pipeline })
+    let discovery = discovery::everything(&pipeline.registry);
+    let service = ApiServer::new(Door { pipeline, discovery })
         .max_decoding_message_size(2 * BODY_LIMIT)
         .max_encoding_message_size(ANSWER_LIMIT);
     let server = Server::builder()
@@ -182,6 +185,11 @@ fn metadata_text<T>(call: &Call<T>, key: &str) -> Option<String> {
     call.metadata().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
+/// Whoever is authenticated may know what is served.
+fn asks_for_discovery(call: &CallRequest) -> bool {
+    call.verb() == WireVerb::Get && call.target.as_ref().is_some_and(|target| *target == Target::default())
+}
+
 fn failure(error: &StatusError) -> CallResponse {
     CallResponse { code: i32::from(error.code()), body: error.status().to_bytes().into(), warnings: Vec::new() }
 }
@@ -191,6 +199,9 @@ impl Api for Door {
     async fn call(&self, call: Call<CallRequest>) -> Result<Response<CallResponse>, Status> {
         let user = self.user(&call)?;
         let traceparent = metadata_text(&call, "traceparent");
+        if asks_for_discovery(call.get_ref()) {
+            return Ok(Response::new(CallResponse { code: 200, body: self.discovery.clone(), warnings: Vec::new() }));
+        }
         let response = match self.answer(user, call.into_inner(), traceparent).await {
             Ok(answer) => {
                 let body = match answer.content {
