@@ -163,7 +163,7 @@ mod tests {
         );
         assert_eq!(
             check(json!({"metadata": {"namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z"})).len(),
-            5
+            6
         );
     }
 

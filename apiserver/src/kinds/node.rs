@@ -111,6 +111,10 @@ impl Strategy for NodeStrategy {
         }
     }
 
+    fn keeps_status_on_create(&self) -> bool {
+        true
+    }
+
     fn validate(&self, _context: &Context<'_>, node: &Value) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let metadata = Path::root("metadata");

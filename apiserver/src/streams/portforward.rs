@@ -8,14 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::stream::LocalBoxStream;
+use futures::{StreamExt, TryStreamExt};
 use keelson_objects::status::StatusError;
 use keelson_wire::node::port_forward_input::{Input, Open};
 use keelson_wire::node::port_forward_output::Output;
 use keelson_wire::node::{PortForwardInput, PortForwardOutput, PortForwardStart};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
 use super::spdy::{self, Frame};
 use super::{IN_FLIGHT, connect, target, websocket};
@@ -53,19 +53,15 @@ impl Connect for PortForward {
         actix_web::rt::spawn(async move {
             let (to_agent, inputs) = mpsc::channel(IN_FLIGHT);
             let first = PortForwardInput { connection: 0, input: Some(Input::Start(start)) };
-            let ended = match to_agent.try_send(first) {
-                Ok(()) => match agent.port_forward(ReceiverStream::new(inputs)).await {
-                    Ok(outputs) => carry(to_agent, outputs.into_inner(), session, messages).await,
-                    Err(status) => {
-                        let reason =
-                            CloseReason { code: CloseCode::Error, description: Some(status.message().to_owned()) };
-                        drop(session.close(Some(reason)).await);
-                        Err(status)
-                    }
-                },
-                Err(_) => Ok(()),
-            };
-            if let Err(status) = ended {
+            if to_agent.try_send(first).is_err() {
+                return;
+            }
+            // the agent may begin its answer with the first data, which may need a request first
+            let outputs = futures::stream::once(async move {
+                agent.port_forward(ReceiverStream::new(inputs)).await.map(tonic::Response::into_inner)
+            });
+            let outputs = outputs.try_flatten().boxed_local();
+            if let Err(status) = carry(to_agent, outputs, session, messages).await {
                 tracing::debug!(%status, "port forward broke off");
             }
         });
@@ -76,7 +72,7 @@ impl Connect for PortForward {
 /// Carries frames and messages until the client goes or the agent breaks off.
 async fn carry(
     to_agent: mpsc::Sender<PortForwardInput>,
-    mut outputs: Streaming<PortForwardOutput>,
+    mut outputs: LocalBoxStream<'static, Result<PortForwardOutput, tonic::Status>>,
     mut client: Session,
     mut messages: AggregatedMessageStream,
 ) -> Result<(), tonic::Status> {
@@ -109,7 +105,11 @@ async fn carry(
             break Ok(());
         }
     };
-    drop(client.close(Some(CloseReason { code: CloseCode::Normal, description: None })).await);
+    let (code, description) = match &ended {
+        Ok(()) => (CloseCode::Normal, None),
+        Err(status) => (CloseCode::Error, Some(status.message().to_owned())),
+    };
+    drop(client.close(Some(CloseReason { code, description })).await);
     ended
 }
 

@@ -3,7 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::stream::LocalBoxStream;
+use futures::{StreamExt, TryStreamExt};
 use keelson_objects::status::StatusError;
 use keelson_wire::node::exec_input::Input;
 use keelson_wire::node::node_client::NodeClient;
@@ -11,7 +12,6 @@ use keelson_wire::node::{ExecInput, ExecOutput, ExecStart};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::query::Query;
@@ -67,13 +67,13 @@ async fn run(
     let query = Query::parse(http.query_string());
     let pod = target::pod(cluster, request).await?;
     let start = start(&query, &pod, request, command)?;
-    let mut agent = connect::agent(cluster, target::node_name(&pod)?).await?;
+    let agent = connect::agent(cluster, target::node_name(&pod)?).await?;
 
     let (to_agent, inputs) = mpsc::channel(IN_FLIGHT);
     let (response, session, messages, _) = websocket::accept(http, payload, PROTOCOLS)?;
     let messages = messages.aggregate_continuations();
     actix_web::rt::spawn(async move {
-        relay(&mut agent, start, to_agent, inputs, session, messages).await;
+        relay(agent, start, to_agent, inputs, session, messages).await;
     });
     Ok(response)
 }
@@ -100,7 +100,7 @@ fn start(query: &Query, pod: &Value, request: &Request, command: Vec<String>) ->
 
 /// Carries messages both ways until the command ends, the client goes or the agent breaks off.
 async fn relay(
-    agent: &mut NodeClient<Channel>,
+    mut agent: NodeClient<Channel>,
     start: ExecStart,
     to_agent: mpsc::Sender<ExecInput>,
     inputs: mpsc::Receiver<ExecInput>,
@@ -113,19 +113,18 @@ async fn relay(
     if to_agent.try_send(ExecInput { input: Some(Input::Start(start)) }).is_err() {
         return;
     }
+    // the agent may begin its answer with the first output, which may need input first
+    let outputs = futures::stream::once(async move {
+        let inputs = ReceiverStream::new(inputs);
+        let answer = if is_attach { agent.attach(inputs).await } else { agent.exec(inputs).await };
+        answer.map(tonic::Response::into_inner)
+    });
+    let outputs = outputs.try_flatten().boxed_local();
     // tells the client that the session stands
-    let greeted = client.binary(session::framed(session::STDOUT, &[])).await;
-    let inputs = ReceiverStream::new(inputs);
-    let opened = match is_attach {
-        true => agent.attach(inputs).await,
-        false => agent.exec(inputs).await,
-    };
-    let error = match (greeted, opened) {
-        (Err(_), _) => None,
-        (Ok(()), Err(status)) => Some(status),
-        (Ok(()), Ok(outputs)) => carry(to_agent, outputs.into_inner(), &mut client, messages).await.err(),
-    };
-    if let Some(status) = error {
+    if client.binary(session::framed(session::STDOUT, &[])).await.is_err() {
+        return;
+    }
+    if let Err(status) = carry(to_agent, outputs, &mut client, messages).await {
         let what = if is_attach { "attaching to container" } else { "executing command in container" };
         tracing::debug!(%container, %status, "remote command session failed");
         let failure = StatusError::internal(format!("error {what}: {}", status.message()));
@@ -138,7 +137,7 @@ async fn relay(
 /// `Err` when the agent broke off; a client that goes ends the session quietly, and with it the agent's stream.
 async fn carry(
     to_agent: mpsc::Sender<ExecInput>,
-    mut outputs: Streaming<ExecOutput>,
+    mut outputs: LocalBoxStream<'static, Result<ExecOutput, tonic::Status>>,
     client: &mut Session,
     mut messages: AggregatedMessageStream,
 ) -> Result<(), tonic::Status> {

@@ -35,5 +35,7 @@ async fn admit(cluster: &Cluster, request: &Request, body: &mut Value) -> Result
 
 /// 201 with a Status: what was asked is done, and there is nothing to show.
 fn created() -> Answer {
-    Answer::value(201, &Status::success().to_value())
+    let mut status = Status::success().to_value();
+    status["code"] = 201.into();
+    Answer::value(201, &status)
 }

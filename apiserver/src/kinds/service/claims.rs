@@ -105,7 +105,7 @@ fn check_chosen(context: &Context<'_>, service: &Value, chosen: &Held, before: &
             errors.invalid(
                 &path,
                 shown,
-                format!("failed to allocate IP {address}: the provided network does not match the current range: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"),
+                format!("failed to allocate IP {address}: the provided network does not match the current range"),
             );
         } else if is_mentioned(context, service, "clusterIP", &format!("\"{address}\"")) {
             errors.invalid(&path, shown, format!("failed to allocate IP {address}: provided IP is already allocated"));

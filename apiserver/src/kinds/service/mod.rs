@@ -133,6 +133,10 @@ impl Strategy for ServiceStrategy {
         names::label(name, prefix)
     }
 
+    fn allocates(&self) -> bool {
+        true
+    }
+
     fn companions(
         &self,
         context: &Context<'_>,
