@@ -13,7 +13,9 @@ pub struct Options {
     pub snapshotter: String,
     /// The OCI runtime's state directory; `None` leaves containerd's default.
     pub runc_root: Option<PathBuf>,
-    /// Lost on reboot: network namespaces, exec pipes, helper binaries. E.g. `/run/keelson/node1`.
+    /// Kept over a reboot, on a file system that programs may run from: the logger. E.g. `/var/lib/keelson/node1`.
+    pub data_dir: PathBuf,
+    /// Lost on reboot: network namespaces, shared memory, exec pipes. E.g. `/run/keelson/node1`.
     pub state_dir: PathBuf,
     /// `/var/log/pods`, or its like.
     pub log_dir: PathBuf,
@@ -37,6 +39,7 @@ impl Default for Options {
             namespace: "k8s.io".into(),
             snapshotter: "overlayfs".into(),
             runc_root: None,
+            data_dir: "/var/lib/keelson".into(),
             state_dir: "/run/keelson".into(),
             log_dir: "/var/log/pods".into(),
             log_max_bytes: 10 << 20,

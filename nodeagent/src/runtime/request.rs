@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Credentials for one registry, as found in a pull secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RegistryAuth {
@@ -24,7 +26,7 @@ pub enum RegistryAuth {
 }
 
 /// Who a pod is; also written into the labels of its containers, so that a restarted agent finds them again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PodIdentity {
     pub namespace: String,
     pub name: String,
@@ -148,7 +150,7 @@ pub struct Security {
     pub unmasked_proc: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TerminationMessagePolicy {
     #[default]
     File,
