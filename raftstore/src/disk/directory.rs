@@ -1,0 +1,245 @@
+//! The data directory: which member of which cluster it belongs to, in which layout, and which database is its state.
+//!
+//! ```text
+//! <data-dir>/member.json   format, cluster and member id, the name of the state database in use
+//! <data-dir>/log/          the Raft log
+//! <data-dir>/state-<n>/    the replicated state; n grows when it is replaced as a whole
+//! ```
+//! `member.json` is replaced in one step, so a crash leaves the old state in use or the new one, never half of one.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result, SledStorage};
+
+/// The layout of everything below the data directory.
+const FORMAT: u32 = 1;
+const FILE: &str = "member.json";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub cluster_id: u64,
+    pub member_id: u64,
+    pub name: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    #[serde(flatten)]
+    identity: Identity,
+    state: u64,
+}
+
+pub struct DataDirectory {
+    root: PathBuf,
+    description: Description,
+}
+
+impl DataDirectory {
+    /// Whose directory it is; nobody's if it is new.
+    pub fn identity(root: &Path) -> Result<Option<Identity>> {
+        Ok(Self::read(root)?.map(|description| description.identity))
+    }
+
+    /// Opens the directory, or makes it for `identity` when it is new. A directory that belongs to another member, or
+    /// that is not ours, is refused.
+    pub fn open(root: &Path, identity: &Identity) -> Result<Self> {
+        std::fs::create_dir_all(root).map_err(|source| Error::File { what: "make", path: root.to_owned(), source })?;
+        let Some(description) = Self::read(root)? else { return Self::found(root, identity) };
+        if description.identity != *identity {
+            let theirs = description.identity;
+            return Err(Error::Foreign {
+                path: root.join(FILE),
+                found: format!(
+                    "the data of member {} ({:x} of cluster {:x}), but this is {} ({:x} of cluster {:x})",
+                    theirs.name,
+                    theirs.member_id,
+                    theirs.cluster_id,
+                    identity.name,
+                    identity.member_id,
+                    identity.cluster_id
+                ),
+                advice: "start it under the name that it was made with, or give this member an empty --data-dir",
+            });
+        }
+        let directory = Self { root: root.to_owned(), description };
+        directory.remove_unused();
+        Ok(directory)
+    }
+
+    fn read(root: &Path) -> Result<Option<Description>> {
+        let file = root.join(FILE);
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::File { what: "read", path: file, source }),
+        };
+        let foreign = |found: String, advice| Error::Foreign { path: file.clone(), found, advice };
+        let unreadable = |error: serde_json::Error| {
+            foreign(format!("no description of a member ({error})"), "restore the file, or rejoin under a new name")
+        };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
+        if value["format"] != FORMAT {
+            return Err(foreign(format!("format {}", value["format"]), "use the version that wrote it"));
+        }
+        serde_json::from_value(value).map(Some).map_err(unreadable)
+    }
+
+    fn found(root: &Path, identity: &Identity) -> Result<Self> {
+        let mut entries =
+            std::fs::read_dir(root).map_err(|source| Error::File { what: "read", path: root.to_owned(), source })?;
+        let stray = entries.find_map(|entry| entry.ok().map(|entry| entry.file_name()));
+        // A crash during the very first start can leave the file's draft; anything else is somebody's.
+        if let Some(stray) = stray.filter(|stray| !stray.to_string_lossy().starts_with(FILE)) {
+            return Err(Error::Foreign {
+                path: root.to_owned(),
+                found: format!("{stray:?} but no {FILE}"),
+                advice: "give this member an empty --data-dir of its own",
+            });
+        }
+        let description = Description { format: FORMAT, identity: identity.clone(), state: 1 };
+        let directory = Self { root: root.to_owned(), description };
+        directory.save()?;
+        Ok(directory)
+    }
+
+    pub fn open_log(&self, cache: u64) -> Result<SledStorage> {
+        SledStorage::open(&self.root.join("log"), cache)
+    }
+
+    pub fn open_state(&self, cache: u64) -> Result<SledStorage> {
+        SledStorage::open(&self.state_path(self.description.state), cache)
+    }
+
+    /// An empty database beside the one in use, to be filled and then put in its place.
+    pub fn open_next_state(&self, cache: u64) -> Result<SledStorage> {
+        let path = self.state_path(self.description.state + 1);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::File { what: "remove", path, source: error });
+            }
+            _ => SledStorage::open(&path, cache),
+        }
+    }
+
+    /// From now on the next state is the state. It must have been synced.
+    pub fn adopt_next_state(&mut self) -> Result<()> {
+        self.description.state += 1;
+        if let Err(error) = self.save() {
+            self.description.state -= 1;
+            return Err(error);
+        }
+        self.remove_unused();
+        Ok(())
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn state_path(&self, number: u64) -> PathBuf {
+        self.root.join(format!("state-{number}"))
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.root.join(FILE);
+        let draft = self.root.join(format!("{FILE}.draft"));
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&draft)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.description)?)?;
+            file.sync_all()?;
+            std::fs::rename(&draft, &path)?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(|source| Error::File { what: "write", path: path.clone(), source })
+    }
+
+    /// Old states, and one that a crash left half made. Whoever still reads an old one keeps its open file.
+    fn remove_unused(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(number) = name.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok()) else {
+                continue;
+            };
+            if number != self.description.state
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::warn!(%error, state = name, "cannot remove an unused state");
+            }
+        }
+    }
+}
+
+/// Bytes that are free to us on the file system of `path`.
+pub fn free_space(path: &Path) -> std::io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: statvfs is plain data for which all zeroes is a value, and the path is a C string that outlives the call.
+    let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; the kernel fills the structure.
+    if unsafe { libc::statvfs(path.as_ptr(), &mut status) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Batch, Storage};
+
+    fn identity(member_id: u64) -> Identity {
+        Identity { cluster_id: 7, member_id, name: format!("m{member_id}") }
+    }
+
+    #[test]
+    fn a_directory_is_taken_up_again_by_its_member_alone() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = DataDirectory::open(root.path(), &identity(1)).expect("a new one");
+        drop(directory);
+        DataDirectory::open(root.path(), &identity(1)).expect("the same");
+        let error = DataDirectory::open(root.path(), &identity(2)).err().expect("another member");
+        assert!(error.to_string().contains("the data of member m1 (1 of cluster 7)"), "{error}");
+    }
+
+    #[test]
+    fn foreign_and_future_data_is_refused() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::write(root.path().join("notes.txt"), "mine").expect("written");
+        let error = DataDirectory::open(root.path(), &identity(1)).err().expect("not ours");
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::write(root.path().join(FILE), r#"{"format":2,"cluster_id":7,"member_id":1,"state":1}"#)
+            .expect("written");
+        let error = DataDirectory::open(root.path(), &identity(1)).err().expect("from the future");
+        assert!(error.to_string().contains("format 2"), "{error}");
+    }
+
+    #[test]
+    fn a_state_is_replaced_as_a_whole() {
+        let root = tempfile::tempdir().expect("a directory");
+        let mut directory = DataDirectory::open(root.path(), &identity(1)).expect("a new one");
+        let old = directory.open_state(1 << 20).expect("the state");
+        let mut batch = Batch::default();
+        batch.put(*b"key", &b"old"[..]);
+        old.write(batch).expect("written");
+        let next = directory.open_next_state(1 << 20).expect("the next");
+        let mut batch = Batch::default();
+        batch.put(*b"key", &b"new"[..]);
+        next.write(batch).expect("written");
+        next.sync().expect("synced");
+        directory.adopt_next_state().expect("adopted");
+        assert_eq!(old.get(b"key").expect("still readable").as_deref(), Some(&b"old"[..]));
+        drop((old, next));
+        let directory = DataDirectory::open(root.path(), &identity(1)).expect("again");
+        let state = directory.open_state(1 << 20).expect("the state");
+        assert_eq!(state.get(b"key").expect("read").as_deref(), Some(&b"new"[..]));
+        assert!(!root.path().join("state-1").exists());
+    }
+}

@@ -1,0 +1,86 @@
+//! What the store asks of a disk: ordered records, atomic batches, one durability barrier.
+//!
+//! The log and the replicated state are two databases behind this one trait. A batch is all there or not at all after a
+//! crash; it is on the disk for certain only after [`Storage::sync`] has returned. The engine is sled and stays behind
+//! this door.
+
+mod directory;
+mod sled_storage;
+
+use std::ops::Bound;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+pub use directory::{DataDirectory, Identity, free_space};
+pub use sled_storage::SledStorage;
+
+/// What a disk could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database in {path} failed: {source}; if the disk is full, free space and restart")]
+    Engine { path: PathBuf, source: sled::Error },
+    #[error("cannot {what} {path}: {source}")]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{path} is in use by another process")]
+    InUse { path: PathBuf },
+    #[error("{path} holds {found}, which this version cannot read: {advice}")]
+    Foreign { path: PathBuf, found: String, advice: &'static str },
+    #[error("a record in {path} is damaged ({what}): restore this member from the others or from a snapshot")]
+    Damaged { path: PathBuf, what: &'static str },
+    #[error("a record cannot be decoded: {0}; restore this member from the others or from a snapshot")]
+    Record(#[from] prost::DecodeError),
+}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Changes that are made together.
+#[derive(Default)]
+pub struct Batch {
+    changes: Vec<(Vec<u8>, Option<Bytes>)>,
+}
+
+impl Batch {
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Bytes>) {
+        self.changes.push((key.into(), Some(value.into())));
+    }
+
+    pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
+        self.changes.push((key.into(), None));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+}
+
+pub type Records = Box<dyn Iterator<Item = Result<(Bytes, Bytes)>> + Send>;
+
+/// One database. Keys of one kind have one length: no key may be the beginning of another.
+pub trait Storage: Send + Sync + 'static {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// The records from `start` on and before `end`, in the order of their keys.
+    fn scan(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Records;
+
+    /// The greatest record whose key is `key` or before it.
+    fn last_up_to(&self, key: &[u8]) -> Result<Option<(Bytes, Bytes)>>;
+
+    /// Makes the changes visible, all in one; durable with the next [`sync`](Self::sync).
+    fn write(&self, batch: Batch) -> Result<()>;
+
+    /// Returns when all that was written before is on the disk.
+    fn sync(&self) -> Result<()>;
+
+    fn size_on_disk(&self) -> Result<u64>;
+}

@@ -1,0 +1,52 @@
+//! The doors of a member: etcd's v3 API and the pipeline for clients, the raft transport for the other members.
+
+mod cluster;
+mod kv;
+mod lease;
+mod listen;
+mod maintenance;
+mod pipeline;
+mod requests;
+mod watch;
+
+pub use listen::{Door, DoorTls, listen};
+pub use requests::Requests;
+
+use std::sync::Arc;
+
+use keelson_wire::etcdserverpb as etcd;
+use keelson_wire::store::store_server::StoreServer;
+use tonic::service::Routes;
+
+use crate::watch::Settings;
+
+/// What etcd allows a gRPC message beyond the request that it carries.
+const MESSAGE_OVERHEAD: usize = 512 << 10;
+
+/// Everything that clients may ask.
+pub fn client_routes(requests: Arc<Requests>, watch_settings: Settings) -> Routes {
+    let largest = requests.limits().max_request_bytes + MESSAGE_OVERHEAD;
+    let mut routes = Routes::builder();
+    routes
+        .add_service(
+            etcd::kv_server::KvServer::new(kv::Kv(requests.clone()))
+                .max_decoding_message_size(largest)
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(
+            StoreServer::new(pipeline::Pipeline::new(requests.clone()))
+                .max_decoding_message_size(largest + pipeline::MAX_BATCH_BYTES)
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(
+            etcd::watch_server::WatchServer::new(watch::Watch::new(requests.clone(), watch_settings))
+                .max_decoding_message_size(largest)
+                .max_encoding_message_size(usize::MAX),
+        )
+        .add_service(
+            etcd::lease_server::LeaseServer::new(lease::Lease(requests.clone())).max_encoding_message_size(usize::MAX),
+        )
+        .add_service(etcd::cluster_server::ClusterServer::new(cluster::Cluster(requests.clone())))
+        .add_service(etcd::maintenance_server::MaintenanceServer::new(maintenance::Maintenance(requests)));
+    routes.routes()
+}

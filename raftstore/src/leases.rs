@@ -1,0 +1,227 @@
+//! Leases: how long each has left.
+//!
+//! That a lease exists is replicated; its time runs on the leader alone. A new leader gives every lease its whole time
+//! again, so a change of leader never cuts one short, and time runs on the monotonic clock, so the wall clock may jump.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::OrdMap;
+use keelson_process::BoxError;
+use keelson_process::supervision::Role;
+use keelson_wire::etcdserverpb::LeaseRevokeRequest;
+use keelson_wire::raft as wire;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::mvcc::Lease;
+use crate::raft::Consensus;
+use crate::refusal::Refusal;
+
+/// Leases that are revoked in one turn at most: many may end at one moment.
+const REVOKE_TOGETHER: usize = 256;
+/// As in etcd: about 285 years.
+pub const MAX_TTL: i64 = 9_000_000_000;
+
+#[derive(Clone)]
+pub struct Leases {
+    consensus: Arc<Consensus>,
+    deadlines: Arc<Mutex<Deadlines>>,
+}
+
+/// Pure: what ends when.
+#[derive(Default)]
+pub struct Deadlines {
+    /// The leadership that these deadlines belong to.
+    term: Option<u64>,
+    known: OrdMap<i64, Lease>,
+    by_lease: HashMap<i64, Instant>,
+    queue: BTreeSet<(Instant, i64)>,
+}
+
+impl Deadlines {
+    /// Takes in which leases there are. With a new term each has its whole time before it.
+    pub fn update(&mut self, term: u64, leases: &OrdMap<i64, Lease>, now: Instant) {
+        if self.term != Some(term) {
+            *self = Self { term: Some(term), ..Self::default() };
+        }
+        if self.known.ptr_eq(leases) {
+            return;
+        }
+        for (id, lease) in leases {
+            if !self.by_lease.contains_key(id) {
+                self.set(*id, now + seconds(lease.ttl));
+            }
+        }
+        if self.by_lease.len() > leases.len() {
+            let gone: Vec<i64> = self.by_lease.keys().filter(|id| !leases.contains_key(id)).copied().collect();
+            for id in gone {
+                self.forget(id);
+            }
+        }
+        self.known = leases.clone();
+    }
+
+    pub fn set(&mut self, id: i64, deadline: Instant) {
+        self.forget(id);
+        self.by_lease.insert(id, deadline);
+        self.queue.insert((deadline, id));
+    }
+
+    fn forget(&mut self, id: i64) {
+        if let Some(deadline) = self.by_lease.remove(&id) {
+            self.queue.remove(&(deadline, id));
+        }
+    }
+
+    pub fn ended(&self, now: Instant, limit: usize) -> Vec<i64> {
+        self.queue.iter().take_while(|(deadline, _)| *deadline <= now).take(limit).map(|(_, id)| *id).collect()
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(ttl.clamp(0, MAX_TTL) as u64)
+}
+
+impl Leases {
+    pub fn new(consensus: Arc<Consensus>) -> Self {
+        Self { consensus, deadlines: Arc::default() }
+    }
+
+    /// etcd's shortest: longer than an election takes.
+    pub fn min_ttl(&self) -> i64 {
+        (self.consensus.settings().election_timeout * 3 / 2).as_secs_f64().ceil() as i64
+    }
+
+    /// Begins the time anew; 0 if there is no such lease. Asks the leader if it is another.
+    pub async fn renew(&self, id: i64) -> Result<i64, Refusal> {
+        if self.consensus.leadership().is_leader {
+            // Whoever was deposed and does not know it must not tell a client that its lease lives.
+            self.consensus.read_barrier().await?;
+            return self.renew_here(id);
+        }
+        let request = wire::RenewLeaseRequest { cluster_id: self.consensus.cluster_id(), id };
+        let answer = self.leader_client()?.renew_lease(request).await.map_err(|_| Refusal::LeaderChanged)?;
+        Ok(answer.into_inner().ttl)
+    }
+
+    pub fn renew_here(&self, id: i64) -> Result<i64, Refusal> {
+        let leadership = self.consensus.leadership();
+        if !leadership.is_leader {
+            return Err(Refusal::NotLeader);
+        }
+        let state = self.consensus.machine().state();
+        let Some(lease) = state.leases.get(&id) else { return Ok(0) };
+        let mut deadlines = self.deadlines.lock();
+        deadlines.update(leadership.term, &state.leases, Instant::now());
+        deadlines.set(id, Instant::now() + seconds(lease.ttl));
+        Ok(lease.ttl)
+    }
+
+    /// Seconds left and seconds granted; -1 and 0 if there is no such lease.
+    pub async fn remaining(&self, id: i64) -> Result<(i64, i64), Refusal> {
+        if self.consensus.leadership().is_leader {
+            return self.remaining_here(id);
+        }
+        let request = wire::RemainingLeaseRequest { cluster_id: self.consensus.cluster_id(), id };
+        let answer = self.leader_client()?.remaining_lease(request).await.map_err(|_| Refusal::LeaderChanged)?;
+        let answer = answer.into_inner();
+        Ok((answer.ttl, answer.granted_ttl))
+    }
+
+    pub fn remaining_here(&self, id: i64) -> Result<(i64, i64), Refusal> {
+        let leadership = self.consensus.leadership();
+        if !leadership.is_leader {
+            return Err(Refusal::NotLeader);
+        }
+        let state = self.consensus.machine().state();
+        let Some(lease) = state.leases.get(&id) else { return Ok((-1, 0)) };
+        let now = Instant::now();
+        let mut deadlines = self.deadlines.lock();
+        deadlines.update(leadership.term, &state.leases, now);
+        let left = deadlines.by_lease.get(&id).map_or(seconds(lease.ttl), |deadline| deadline.duration_since(now));
+        Ok((left.as_secs_f64().ceil() as i64, lease.ttl))
+    }
+
+    fn leader_client(&self) -> Result<wire::raft_client::RaftClient<tonic::transport::Channel>, Refusal> {
+        let leader = self.consensus.leadership().leader.ok_or(Refusal::NoLeader)?;
+        let peer = self.consensus.peer(leader).ok_or(Refusal::NoLeader)?;
+        self.consensus.dialer().client(&peer).map_err(|_| Refusal::NoLeader)
+    }
+}
+
+/// The role that ends leases. Its mail is the passing of time.
+pub struct Keeper {
+    leases: Leases,
+}
+
+impl Keeper {
+    pub fn new(leases: Leases) -> Self {
+        Self { leases }
+    }
+}
+
+impl Role for Keeper {
+    type Mail = ();
+
+    async fn handle(&mut self, (): ()) -> Result<(), BoxError> {
+        let consensus = &self.leases.consensus;
+        let leadership = consensus.leadership();
+        let ended = {
+            let mut deadlines = self.leases.deadlines.lock();
+            if !leadership.is_leader {
+                deadlines.clear();
+                return Ok(());
+            }
+            deadlines.update(leadership.term, &consensus.machine().state().leases, Instant::now());
+            deadlines.ended(Instant::now(), REVOKE_TOGETHER)
+        };
+        let revoked = ended.into_iter().map(|id| {
+            let revoke = wire::command::Change::LeaseRevoke(LeaseRevokeRequest { id });
+            consensus.propose(wire::Command { change: Some(revoke) })
+        });
+        for outcome in futures::future::join_all(revoked).await {
+            if let Err(refusal) = outcome {
+                // It is tried again at the next turn, here or by the next leader.
+                tracing::debug!(%refusal, "an ended lease could not be revoked");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_gives_each_lease_its_whole_time() {
+        let start = Instant::now();
+        let leases = OrdMap::from_iter([(7, Lease { ttl: 10, ..Lease::default() })]);
+        let mut deadlines = Deadlines::default();
+        deadlines.update(1, &leases, start);
+        let later = start + Duration::from_secs(9);
+        assert!(deadlines.ended(later, 10).is_empty());
+        assert_eq!(deadlines.ended(start + Duration::from_secs(10), 10), [7]);
+        deadlines.update(2, &leases, later);
+        assert!(deadlines.ended(start + Duration::from_secs(18), 10).is_empty());
+        assert_eq!(deadlines.ended(start + Duration::from_secs(19), 10), [7]);
+    }
+
+    #[test]
+    fn renewed_leases_last_and_revoked_ones_are_forgotten() {
+        let start = Instant::now();
+        let leases = OrdMap::from_iter([(1, Lease { ttl: 5, ..Lease::default() }), (2, Lease::default())]);
+        let mut deadlines = Deadlines::default();
+        deadlines.update(1, &leases, start);
+        deadlines.set(1, start + Duration::from_secs(50));
+        assert_eq!(deadlines.ended(start + Duration::from_secs(6), 10), [2]);
+        deadlines.update(1, &leases.without(&2), start);
+        assert!(deadlines.ended(start + Duration::from_secs(6), 10).is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! The revisions of one key.
+//!
+//! The newest is at hand with all that a compare asks for. The older ones hang behind it in chunks that are shared with
+//! the pictures that were taken before: a put copies one chunk at most, however long the history is.
+
+use std::sync::Arc;
+
+/// A change's place in the order of all changes: the revision, and the place within its transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision {
+    pub main: i64,
+    pub sub: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    pub revision: Revision,
+    pub create: i64,
+    /// 0: the key is deleted.
+    pub version: i64,
+    pub lease: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct KeyHistory {
+    pub newest: Newest,
+    older: Option<Arc<Chunk>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Past {
+    revision: Revision,
+    deleted: bool,
+}
+
+/// Some revisions, ascending, and what is older than all of them.
+#[derive(Clone, Debug)]
+struct Chunk {
+    revisions: Vec<Past>,
+    older: Option<Arc<Chunk>>,
+}
+
+const CHUNK: usize = 64;
+
+impl Newest {
+    pub fn is_alive(&self) -> bool {
+        self.version > 0
+    }
+}
+
+impl KeyHistory {
+    pub fn new(newest: Newest) -> Self {
+        Self { newest, older: None }
+    }
+
+    pub fn push(&mut self, newest: Newest) {
+        let past = Past { revision: self.newest.revision, deleted: !self.newest.is_alive() };
+        self.newest = newest;
+        self.older = Some(match self.older.take() {
+            Some(mut chunk) if chunk.revisions.len() < CHUNK => {
+                Arc::make_mut(&mut chunk).revisions.push(past);
+                chunk
+            }
+            older => Arc::new(Chunk { revisions: vec![past], older }),
+        });
+    }
+
+    /// The revision that was the newest when the store was at `revision`; none if there was no key then.
+    pub fn at(&self, revision: i64) -> Option<Revision> {
+        if self.newest.revision.main <= revision {
+            return self.newest.is_alive().then_some(self.newest.revision);
+        }
+        let past = self.chunks().find_map(|chunk| {
+            let before = chunk.revisions.partition_point(|past| past.revision.main <= revision);
+            before.checked_sub(1).map(|at| chunk.revisions[at])
+        })?;
+        (!past.deleted).then_some(past.revision)
+    }
+
+    /// The revision before `revision` if the key was alive in it.
+    pub fn before(&self, revision: Revision) -> Option<Revision> {
+        let past = self.chunks().find_map(|chunk| {
+            let before = chunk.revisions.partition_point(|past| past.revision < revision);
+            before.checked_sub(1).map(|at| chunk.revisions[at])
+        })?;
+        (!past.deleted).then_some(past.revision)
+    }
+
+    /// What is left when nobody may ask for revisions before `compacted`, and the revisions that go. None is left of a
+    /// key that was deleted before.
+    pub fn compact(&self, compacted: i64) -> (Option<Self>, Vec<Revision>) {
+        let mut all: Vec<Past> = Vec::new();
+        for chunk in self.chunks() {
+            all.extend(chunk.revisions.iter().rev());
+        }
+        all.reverse();
+        all.push(Past { revision: self.newest.revision, deleted: !self.newest.is_alive() });
+        let reachable = all.partition_point(|past| past.revision.main <= compacted).saturating_sub(1);
+        let first_kept = match all[reachable] {
+            // A watch may still start at the compacted revision itself, so a delete at it stays.
+            past if past.deleted && past.revision.main < compacted => reachable + 1,
+            _ => reachable,
+        };
+        let gone = all.drain(..first_kept).map(|past| past.revision).collect();
+        if all.pop().is_none() {
+            return (None, gone);
+        }
+        let older = all
+            .chunks(CHUNK)
+            .fold(None, |older, revisions| Some(Arc::new(Chunk { revisions: revisions.to_vec(), older })));
+        (Some(Self { newest: self.newest, older }), gone)
+    }
+
+    /// Every revision that the key has, the newest first.
+    pub fn revisions(&self) -> impl Iterator<Item = Revision> + '_ {
+        let older = self.chunks().flat_map(|chunk| chunk.revisions.iter().rev().map(|past| past.revision));
+        std::iter::once(self.newest.revision).chain(older)
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        std::iter::successors(self.older.as_deref(), |chunk| chunk.older.as_deref())
+    }
+}
+
+impl Drop for Chunk {
+    /// One after the other: a long chain would overflow the stack.
+    fn drop(&mut self) {
+        let mut older = self.older.take();
+        while let Some(mut chunk) = older.and_then(Arc::into_inner) {
+            older = chunk.older.take();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn newest(main: i64, version: i64) -> Newest {
+        Newest { revision: Revision { main, sub: 0 }, create: 1, version, lease: 0 }
+    }
+
+    fn history(alive: &[bool]) -> KeyHistory {
+        let version = |alive: bool| i64::from(alive);
+        let mut history = KeyHistory::new(newest(1, version(alive[0])));
+        for (at, alive) in alive.iter().enumerate().skip(1) {
+            history.push(newest(at as i64 + 1, version(*alive)));
+        }
+        history
+    }
+
+    #[test]
+    fn a_very_long_history_is_dropped_without_recursion() {
+        drop(history(&vec![true; 300_000]));
+    }
+
+    proptest! {
+        #[test]
+        fn compaction_keeps_every_answer_from_the_compacted_revision_on(
+            alive in prop::collection::vec(any::<bool>(), 1..300),
+            compacted in 1_i64..310,
+        ) {
+            let whole = history(&alive);
+            let (left, gone) = whole.compact(compacted);
+            let last = alive.len() as i64 + 5;
+            for revision in compacted.min(last)..=last {
+                let expected = whole.at(revision);
+                prop_assert_eq!(left.as_ref().and_then(|left| left.at(revision)), expected);
+            }
+            let kept = left.as_ref().map_or(0, |left| left.revisions().count());
+            prop_assert_eq!(kept + gone.len(), alive.len());
+            // What is left below the compacted revision is one revision, and not a deleted one.
+            if let Some(left) = &left {
+                prop_assert!(left.revisions().filter(|revision| revision.main <= compacted).count() <= 1);
+            }
+        }
+
+        #[test]
+        fn the_revision_before_is_the_last_one_alive(alive in prop::collection::vec(any::<bool>(), 2..200)) {
+            let whole = history(&alive);
+            for at in 2..=alive.len() {
+                let before = whole.before(Revision { main: at as i64, sub: 0 });
+                let expected = alive[at - 2].then_some(Revision { main: at as i64 - 1, sub: 0 });
+                prop_assert_eq!(before, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The picture of a database: read whole at the start, and filled from a snapshot's records.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use keelson_wire::etcdserverpb::LeaseGrantRequest;
+use keelson_wire::mvccpb::KeyValue;
+use keelson_wire::raft as wire;
+use prost::Message as _;
+
+use super::{Key, KeyHistory, Lease, Newest, State};
+use crate::disk::{Result, Storage};
+
+impl State {
+    /// Reads the database once from its beginning to its end.
+    pub fn load(storage: Arc<dyn Storage>) -> Result<Self> {
+        let mut state = Self::empty(storage.clone());
+        for record in storage.scan(Bound::Unbounded, Bound::Unbounded) {
+            let (key, value) = record?;
+            match Key::decode(&key) {
+                Some(Key::Record(revision)) => {
+                    state.live_bytes += value.len() as u64;
+                    let kv = KeyValue::decode(value)?;
+                    let newest = Newest { revision, create: kv.create_revision, version: kv.version, lease: kv.lease };
+                    match state.keys.get_mut(&kv.key) {
+                        Some(history) => history.push(newest),
+                        None => {
+                            let key = bytes::Bytes::copy_from_slice(&kv.key);
+                            state.keys.insert(key, KeyHistory::new(newest));
+                        }
+                    }
+                }
+                Some(Key::Lease(id)) => {
+                    let ttl = LeaseGrantRequest::decode(value)?.ttl;
+                    state.leases.insert(id, Lease { ttl, ..Default::default() });
+                }
+                Some(Key::Alarm(member, alarm)) => {
+                    state.alarms.insert((member, alarm));
+                }
+                Some(Key::Member(id)) => {
+                    state.members.insert(id, Arc::new(wire::MemberAttributes::decode(value)?));
+                }
+                Some(Key::Head) => {
+                    let head = wire::StateHead::decode(value)?;
+                    state.revision = head.revision;
+                    state.compacted = head.compacted;
+                    state.position.applied = head.applied;
+                }
+                Some(Key::Membership) => {
+                    state.position.membership = Arc::new(wire::StoredMembership::decode(value)?);
+                }
+                Some(Key::Compacted) => {}
+                None => tracing::warn!(?key, "a record of an unknown kind"),
+            }
+        }
+        state.attach_keys();
+        Ok(state)
+    }
+
+    /// Which keys hang on which lease is not kept: each key's newest revision says it.
+    fn attach_keys(&mut self) {
+        for (key, history) in &self.keys {
+            if history.newest.lease != 0
+                && let Some(lease) = self.leases.get_mut(&history.newest.lease)
+            {
+                lease.keys.insert(key.clone());
+            }
+        }
+    }
+}

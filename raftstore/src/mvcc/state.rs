@@ -1,0 +1,81 @@
+//! One picture of the replicated state.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet};
+use keelson_wire::mvccpb::KeyValue;
+use keelson_wire::raft as wire;
+use prost::Message as _;
+
+use super::{Key, KeyHistory, Newest, Revision};
+use crate::disk::{self, Storage};
+
+/// Immutable and cheap to clone: the maps are shared between pictures.
+#[derive(Clone)]
+pub struct State {
+    pub keys: OrdMap<Bytes, KeyHistory>,
+    pub revision: i64,
+    /// Reads and watches of revisions before this one are refused.
+    pub compacted: i64,
+    pub leases: OrdMap<i64, Lease>,
+    /// Member and kind of each raised alarm.
+    pub alarms: OrdSet<(u64, i32)>,
+    pub members: OrdMap<u64, Arc<wire::MemberAttributes>>,
+    pub position: Position,
+    /// Bytes of all revisions that are kept, keys and values.
+    pub live_bytes: u64,
+    pub storage: Arc<dyn Storage>,
+}
+
+/// How much of the log is in the state.
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    pub applied: Option<wire::LogId>,
+    pub membership: Arc<wire::StoredMembership>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Lease {
+    /// Seconds, as granted.
+    pub ttl: i64,
+    pub keys: OrdSet<Bytes>,
+}
+
+/// Where the values of revisions are found.
+pub trait Values {
+    fn value(&self, revision: Revision) -> disk::Result<Option<KeyValue>>;
+}
+
+impl State {
+    /// What an empty store is: like etcd's, its first revision is 1 and nothing was changed by it.
+    pub fn empty(storage: Arc<dyn Storage>) -> Self {
+        Self {
+            keys: OrdMap::new(),
+            revision: 1,
+            compacted: 0,
+            leases: OrdMap::new(),
+            alarms: OrdSet::new(),
+            members: OrdMap::new(),
+            position: Position::default(),
+            live_bytes: 0,
+            storage,
+        }
+    }
+
+    pub fn applied_index(&self) -> u64 {
+        self.position.applied.as_ref().map_or(0, |applied| applied.index)
+    }
+
+    /// The key as it is now, if it is there.
+    pub fn newest(&self, key: &[u8]) -> Option<Newest> {
+        self.keys.get(key).map(|history| history.newest).filter(Newest::is_alive)
+    }
+}
+
+impl Values for State {
+    fn value(&self, revision: Revision) -> disk::Result<Option<KeyValue>> {
+        let record = self.storage.get(&Key::Record(revision).encode())?;
+        Ok(record.map(KeyValue::decode).transpose()?)
+    }
+}

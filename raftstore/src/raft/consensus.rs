@@ -1,0 +1,390 @@
+//! The handle to consensus: what the doors of the store ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keelson_wire::raft as wire;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::sync::{oneshot, watch};
+
+use super::forward::{self, Forwarded, Forwarder};
+use super::log::Log;
+use super::machine::{Applier, Machine};
+use super::network::Dialer;
+use super::read_index::{self, ReadIndex};
+use super::types::{Command, Peer, TypeConfig};
+use crate::refusal::Refusal;
+
+pub type RaftHandle = Raft<TypeConfig, Applier>;
+
+/// The log's entries that stay for followers that lag a little, behind a checkpoint.
+const KEPT_ENTRIES: u64 = 2_000;
+
+pub struct Settings {
+    pub id: u64,
+    pub heartbeat: Duration,
+    pub election_timeout: Duration,
+    pub max_request_bytes: usize,
+    /// Live bytes above which nothing may grow.
+    pub quota: u64,
+}
+
+/// Who leads, as far as this member knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub is_leader: bool,
+    pub is_learner: bool,
+}
+
+/// Why a command was not taken.
+enum NotTaken {
+    /// It is nowhere in a log: it may be proposed again.
+    Elsewhere(Option<Peer>),
+    Refused(Refusal),
+}
+
+pub struct Consensus {
+    pub(super) raft: RaftHandle,
+    settings: Settings,
+    machine: Arc<Machine>,
+    log: Log,
+    dialer: Dialer,
+    leadership: watch::Sender<Leadership>,
+    forwarder: Forwarder,
+    read_index: ReadIndex,
+}
+
+impl Consensus {
+    /// Starts openraft on this log and this machine.
+    pub async fn start(
+        settings: Settings,
+        log: Log,
+        machine: Arc<Machine>,
+        dialer: Dialer,
+    ) -> Result<Arc<Self>, crate::Error> {
+        let election = settings.election_timeout.as_millis() as u64;
+        let config = openraft::Config {
+            cluster_name: format!("{:x}", dialer.cluster_id()),
+            heartbeat_interval: settings.heartbeat.as_millis() as u64,
+            election_timeout_min: election,
+            election_timeout_max: election + election / 2,
+            install_snapshot_timeout: 60_000,
+            // A checkpoint is due by time and bytes, not by entries: housekeeping asks for it.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+            purge_batch_size: 256,
+            max_payload_entries: 128,
+            enable_pre_vote: Some(true),
+            ..Default::default()
+        };
+        let config = config.validate().map_err(|error| crate::Error::Consensus(error.to_string()))?;
+        let raft =
+            Raft::new(settings.id, Arc::new(config), dialer.clone(), log.clone(), Applier(machine.clone())).await;
+        let raft = raft.map_err(|error| crate::Error::Consensus(error.to_string()))?;
+        let (forwarder, forwarded) = forward::channel();
+        let (read_index, waiters) = ReadIndex::new();
+        let consensus = Arc::new(Self {
+            raft,
+            settings,
+            machine,
+            log,
+            dialer,
+            leadership: watch::Sender::default(),
+            forwarder,
+            read_index,
+        });
+        tokio::spawn(forward::serve(consensus.clone(), forwarded));
+        tokio::spawn(read_index::serve(consensus.clone(), waiters));
+        tokio::spawn(follow_leadership(consensus.clone()));
+        Ok(consensus)
+    }
+
+    /// Makes a cluster of these members, unless this member already belongs to one. Every member may do this, with the
+    /// same members.
+    pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), crate::Error> {
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(crate::Error::Consensus(error.to_string())),
+        }
+    }
+
+    /// Returns when everything that this member had acknowledged before it was started is applied again.
+    pub async fn recovered(&self) -> Result<(), crate::Error> {
+        let recovered = self.raft.wait_for_recovery(None).await;
+        recovered.map(drop).map_err(|error| crate::Error::Consensus(error.to_string()))
+    }
+
+    pub fn id(&self) -> u64 {
+        self.settings.id
+    }
+
+    pub fn cluster_id(&self) -> u64 {
+        self.dialer.cluster_id()
+    }
+
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn leadership(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
+    /// The last index of this member's log.
+    pub fn last_log_index(&self) -> u64 {
+        self.raft.metrics().borrow_watched().last_log_index.unwrap_or(0)
+    }
+
+    /// Voters and learners, as this member knows them.
+    pub fn members(&self) -> Vec<(u64, Peer, bool)> {
+        let metrics = self.raft.metrics();
+        let membership = metrics.borrow_watched().membership_config.clone();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        membership.nodes().map(|(id, peer)| (*id, peer.clone(), !voters.contains(id))).collect()
+    }
+
+    pub fn peer(&self, id: u64) -> Option<Peer> {
+        self.raft.metrics().borrow_watched().membership_config.get_node(&id).cloned()
+    }
+
+    /// Commits a command and answers with what applying it came to. Forwards to the leader if it is another.
+    pub async fn propose(&self, message: wire::Command) -> Result<wire::Outcome, Refusal> {
+        let command = Command::new(message);
+        if command.encoded.len() > self.settings.max_request_bytes {
+            return Err(Refusal::RequestTooLarge);
+        }
+        let patience = self.patience();
+        tokio::time::timeout(patience, self.commit(command)).await.unwrap_or(Err(Refusal::Timeout))
+    }
+
+    /// As long as etcd waits: five seconds and two elections.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.settings.election_timeout
+    }
+
+    async fn commit(&self, command: Command) -> Result<wire::Outcome, Refusal> {
+        let mut leadership = self.leadership.subscribe();
+        loop {
+            leadership.mark_unchanged();
+            let leader = match self.append(command.clone()).await {
+                Ok((outcome, _)) => return Ok(outcome),
+                Err(NotTaken::Refused(refusal)) => return Err(refusal),
+                Err(NotTaken::Elsewhere(leader)) => leader,
+            };
+            let Some(leader) = leader else {
+                self.wait_for_leader(&mut leadership).await?;
+                continue;
+            };
+            let (answer, outcome) = oneshot::channel();
+            let forwarded = Forwarded { leader, command, answer };
+            self.forwarder.try_send(forwarded).map_err(|_| Refusal::TooManyRequests)?;
+            return outcome.await.map_err(|_| Refusal::Stopped)?;
+        }
+    }
+
+    /// Appends to this member's log if it leads, and waits until the command is applied.
+    async fn append(&self, command: Command) -> Result<(wire::Outcome, u64), NotTaken> {
+        let (responder, response) = ProgressResponder::complete_only();
+        let sent = self.raft.client_write_ff(command, Some(responder)).await;
+        sent.map_err(|_| NotTaken::Refused(Refusal::Stopped))?;
+        match response.await.map_err(|_| NotTaken::Refused(Refusal::Stopped))? {
+            Ok(response) => Ok((response.data.0, response.log_id.index)),
+            Err(ClientWriteError::ForwardToLeader(forward)) => Err(NotTaken::Elsewhere(self.other_leader(forward))),
+            Err(error) => {
+                tracing::debug!(%error, "a command's fate is unknown");
+                Err(NotTaken::Refused(Refusal::LeaderChanged))
+            }
+        }
+    }
+
+    fn other_leader(&self, forward: ForwardToLeader<TypeConfig>) -> Option<Peer> {
+        let id = forward.leader_id.filter(|id| *id != self.settings.id)?;
+        forward.leader_node.or_else(|| self.peer(id))
+    }
+
+    /// An election is under way, or it has just ended: soon there is a leader.
+    async fn wait_for_leader(&self, leadership: &mut watch::Receiver<Leadership>) -> Result<(), Refusal> {
+        let patience = 3 * self.settings.election_timeout;
+        match tokio::time::timeout(patience, leadership.changed()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::Stopped),
+            Err(_) if self.leadership().leader.is_some() => Ok(()),
+            Err(_) => Err(Refusal::NoLeader),
+        }
+    }
+
+    /// Commands of a follower's clients: proposed together, answered together with the highest index.
+    pub(super) async fn propose_for_follower(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<(Vec<wire::Outcome>, u64), Refusal> {
+        let appended = futures::future::join_all(commands.into_iter().map(|command| self.append(command))).await;
+        let mut outcomes = Vec::with_capacity(appended.len());
+        let mut highest = 0;
+        for appended in appended {
+            let refusal = match appended {
+                Ok((outcome, index)) => {
+                    highest = highest.max(index);
+                    outcomes.push(outcome);
+                    continue;
+                }
+                Err(NotTaken::Elsewhere(_)) => Refusal::LeaderChanged,
+                Err(NotTaken::Refused(refusal)) => refusal,
+            };
+            outcomes.push(wire::Outcome { result: Some(wire::outcome::Result::Refusal(refusal.into())) });
+        }
+        Ok((outcomes, highest))
+    }
+
+    /// Returns when a read of this member's state is linearizable.
+    pub async fn read_barrier(&self) -> Result<(), Refusal> {
+        let passed = tokio::time::timeout(self.patience(), self.read_index.passed());
+        passed.await.unwrap_or(Err(Refusal::Timeout))
+    }
+
+    /// The index that a state must have applied to be linearizable at this moment: asked of the leader.
+    pub(super) async fn leader_read_index(&self) -> Result<u64, Refusal> {
+        let deadline = tokio::time::Instant::now() + self.patience();
+        let mut leadership = self.leadership.subscribe();
+        loop {
+            leadership.mark_unchanged();
+            let leader = match self.own_read_index().await {
+                Ok(index) => return Ok(index),
+                Err(NotTaken::Refused(refusal)) => return Err(refusal),
+                Err(NotTaken::Elsewhere(leader)) => leader,
+            };
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Refusal::Timeout);
+            }
+            if let Some(leader) = leader
+                && let Ok(mut client) = self.dialer.client(&leader)
+            {
+                let mut request = tonic::Request::new(wire::ReadIndexRequest { cluster_id: self.cluster_id() });
+                request.set_timeout(2 * self.settings.election_timeout);
+                if let Ok(response) = client.read_index(request).await {
+                    return Ok(response.into_inner().index);
+                }
+            }
+            self.wait_for_leader(&mut leadership).await?;
+        }
+    }
+
+    async fn own_read_index(&self) -> Result<u64, NotTaken> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(NotTaken::Elsewhere(self.other_leader(forward)))
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(NotTaken::Refused(Refusal::NoLeader))
+            }
+            Err(RaftError::Fatal(_)) => Err(NotTaken::Refused(Refusal::Stopped)),
+        }
+    }
+
+    pub(super) async fn read_index_for_follower(&self) -> Result<u64, Refusal> {
+        match self.own_read_index().await {
+            Ok(index) => Ok(index),
+            Err(NotTaken::Elsewhere(_)) => Err(Refusal::NotLeader),
+            Err(NotTaken::Refused(refusal)) => Err(refusal),
+        }
+    }
+
+    /// Syncs the state, after which openraft lets the old log go.
+    pub async fn checkpoint(&self) -> Result<(), crate::Error> {
+        self.raft.trigger().snapshot().await.map_err(|error| crate::Error::Consensus(error.to_string()))
+    }
+
+    /// Asks another voter to take over, and waits until one has.
+    pub async fn move_leader(&self, target: u64) -> Result<(), Refusal> {
+        if !self.leadership().is_leader {
+            return Err(Refusal::NotLeader);
+        }
+        if !self.members().iter().any(|(id, _, is_learner)| *id == target && !is_learner) {
+            return Err(Refusal::BadLeaderTransferee);
+        }
+        if target == self.settings.id {
+            return Ok(());
+        }
+        self.raft.trigger().transfer_leader(target).await.map_err(|_| Refusal::Stopped)?;
+        let mut leadership = self.leadership.subscribe();
+        let moved = leadership.wait_for(|leadership| leadership.leader == Some(target));
+        match tokio::time::timeout(self.patience(), moved).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::Stopped),
+            Err(_) => Err(Refusal::Timeout),
+        }
+    }
+
+    /// Hands leadership on and stops taking part.
+    pub async fn stop(&self) {
+        let leadership = self.leadership();
+        if leadership.is_leader {
+            let successor = self.members().into_iter().find(|(id, _, learner)| *id != self.settings.id && !learner);
+            if let Some((successor, _, _)) = successor {
+                let handed = tokio::time::timeout(Duration::from_secs(2), self.move_leader(successor)).await;
+                tracing::info!(to = format!("{successor:x}"), handed = ?handed.ok(), "leadership handed on");
+            }
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in order");
+        }
+    }
+
+    /// Resolves with the cause when openraft can go on no longer: its disk failed.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_watched().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "raft has ended".to_owned();
+            }
+        }
+    }
+}
+
+async fn follow_leadership(consensus: Arc<Consensus>) {
+    let mut metrics = consensus.raft.server_metrics();
+    loop {
+        let now = {
+            let metrics = metrics.borrow_watched();
+            Leadership {
+                leader: metrics.current_leader,
+                term: metrics.vote.leader_id.term,
+                is_leader: metrics.current_leader == Some(metrics.id) && metrics.state == ServerState::Leader,
+                is_learner: metrics.state == ServerState::Learner,
+            }
+        };
+        consensus.leadership.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed && (known.leader, known.term) != (now.leader, now.term) {
+                tracing::info!(leader = now.leader.map(|id| format!("{id:x}")), term = now.term, "leadership");
+            }
+            *known = now;
+            changed
+        });
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The replicated state machine: applies what is committed, in order, and shows the result to readers and watches.
+//!
+//! [`WriterPermit`] is the right to do so. There is one, so what holds it sees the state, the database and the watches
+//! at one moment: applying publishes to all three under it, and a watch registers under it, with no gap between the
+//! two. Readers take a picture and need no permit.
+//!
+//! The database is not synced with each command: the log is durable, and after a crash it is applied again from where
+//! the database is. A checkpoint syncs it, and only then may the log before it go.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use openraft::OptionalSend;
+use openraft::RaftSnapshotBuilder;
+use openraft::entry::RaftPayload as _;
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::watch;
+
+use super::codec;
+use super::snapshot::{Pin, SnapshotData};
+use super::types::{LeaderId, LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::disk::{self, Batch, DataDirectory, Storage};
+use crate::mvcc::{Compaction, State, Writer};
+use crate::watch::Hub;
+
+/// Commands that are applied as one batch at most.
+const APPLY_TOGETHER: usize = 256;
+/// Revisions whose keys are compacted in one step.
+const COMPACT_STEP: usize = 512;
+
+pub type MachineSnapshot = Snapshot<LeaderId, u64, Peer, SnapshotData>;
+
+pub struct Machine {
+    writer: Mutex<Writer>,
+    visible: RwLock<State>,
+    hub: Arc<Hub>,
+    directory: Mutex<DataDirectory>,
+    cache: u64,
+    applied: watch::Sender<u64>,
+    pin: Pin,
+}
+
+/// The right to change what is visible; held by one at a time.
+pub struct WriterPermit<'a> {
+    machine: &'a Machine,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl WriterPermit<'_> {
+    pub fn state(&self) -> &State {
+        self.writer.state()
+    }
+
+    /// From now on events carry the previous value, or no longer do.
+    pub fn set_with_previous(&mut self, with_previous: bool) {
+        self.writer.with_previous = with_previous;
+    }
+
+    /// Makes everything that was applied durable-to-be and visible.
+    fn publish(&mut self) -> disk::Result<()> {
+        let committed = self.writer.finish()?;
+        let revision = committed.state.revision;
+        let index = committed.state.applied_index();
+        *self.machine.visible.write() = committed.state;
+        self.machine.hub.publish(revision, committed.changes);
+        self.machine.applied.send_replace(index);
+        Ok(())
+    }
+}
+
+impl Machine {
+    pub fn open(directory: DataDirectory, cache: u64, hub: Arc<Hub>) -> disk::Result<Self> {
+        let storage: Arc<dyn Storage> = Arc::new(directory.open_state(cache)?);
+        let state = State::load(storage)?;
+        hub.reset(state.revision);
+        let applied = watch::Sender::new(state.applied_index());
+        Ok(Self {
+            writer: Mutex::new(Writer::new(state.clone())),
+            visible: RwLock::new(state),
+            hub,
+            directory: Mutex::new(directory),
+            cache,
+            applied,
+            pin: Pin::default(),
+        })
+    }
+
+    pub fn permit(&self) -> WriterPermit<'_> {
+        WriterPermit { machine: self, writer: self.writer.lock() }
+    }
+
+    /// The newest picture.
+    pub fn state(&self) -> State {
+        self.visible.read().clone()
+    }
+
+    /// The newest picture, with all its records for as long as the pin lives.
+    pub fn pinned_state(&self) -> (State, Pin) {
+        let pin = self.pin.clone();
+        (self.state(), pin)
+    }
+
+    /// Whether an alarm of this kind is raised, and the live bytes.
+    pub fn space(&self, alarm: i32) -> (bool, u64) {
+        let visible = self.visible.read();
+        (visible.alarms.iter().any(|(_, raised)| *raised == alarm), visible.live_bytes)
+    }
+
+    pub fn revision(&self) -> i64 {
+        self.visible.read().revision
+    }
+
+    pub fn compacted(&self) -> i64 {
+        self.visible.read().compacted
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Returns when the log is applied up to `index`.
+    pub async fn wait_applied(&self, index: u64) {
+        if self.applied_index() >= index {
+            return;
+        }
+        // The sender lives as long as this machine.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= index).await;
+    }
+
+    /// Syncs the database. Everything that was applied before is durable in it then.
+    pub fn checkpoint(&self) -> disk::Result<()> {
+        let storage = self.visible.read().storage.clone();
+        storage.sync()
+    }
+
+    /// One step of taking compacted history off the disk; false when there is none left to take.
+    pub fn compact_step(&self) -> disk::Result<bool> {
+        if self.pin.is_held() {
+            return Ok(false);
+        }
+        let state = self.state();
+        let compaction = Compaction::pending(&state)?;
+        if compaction.is_done() {
+            return Ok(false);
+        }
+        let step = compaction.next_step(state.storage.as_ref(), COMPACT_STEP)?;
+        let gone = {
+            let mut permit = self.permit();
+            // A snapshot may have been installed meanwhile; its database knows its own way.
+            if !Arc::ptr_eq(&permit.state().storage, &state.storage) {
+                return Ok(true);
+            }
+            let gone = permit.writer.trim(step.keys, compaction.target);
+            permit.publish()?;
+            gone
+        };
+        let freed = Compaction::remove(state.storage.as_ref(), &gone, step.reached)?;
+        self.permit().writer.forget_bytes(freed);
+        Ok(true)
+    }
+
+    /// Rewrites the database into a fresh one: sled keeps the space of what was removed.
+    pub fn defragment(&self) -> disk::Result<()> {
+        let mut permit = self.permit();
+        let mut directory = self.directory.lock();
+        let next = directory.open_next_state(self.cache)?;
+        let old = permit.state().storage.clone();
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        for record in old.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded) {
+            let (key, value) = record?;
+            bytes += value.len();
+            batch.put(key.to_vec(), value);
+            if batch.len() >= APPLY_TOGETHER || bytes > 1 << 20 {
+                next.write(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        next.write(batch)?;
+        next.sync()?;
+        directory.adopt_next_state()?;
+        let state = State { storage: Arc::new(next), ..permit.state().clone() };
+        permit.writer.replace(state);
+        permit.publish()
+    }
+
+    /// An empty database that a snapshot can be received into.
+    pub fn receive_snapshot(&self) -> disk::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.directory.lock().open_next_state(self.cache)?))
+    }
+
+    fn install(&self, storage: Arc<dyn Storage>) -> disk::Result<()> {
+        storage.sync()?;
+        let state = State::load(storage)?;
+        let mut permit = self.permit();
+        self.directory.lock().adopt_next_state()?;
+        permit.writer.replace(state);
+        self.hub.reset(permit.state().revision);
+        permit.publish()
+    }
+
+    fn picture(&self) -> Result<MachineSnapshot, codec::Error> {
+        // Under the permit, so that no step of a compaction is between its two halves.
+        let permit = self.permit();
+        let state = self.state();
+        drop(permit);
+        let meta = SnapshotMeta {
+            last_log_id: state.position.applied.map(codec::log_id),
+            last_membership: codec::stored_membership(&state.position.membership)?,
+        };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Picture { state: Box::new(state), _pin: self.pin.clone() } })
+    }
+
+    fn apply_together(&self, entries: Vec<EntryResponder<TypeConfig>>) -> disk::Result<()> {
+        let mut permit = self.permit();
+        let mut answers = Vec::with_capacity(entries.len());
+        for (entry, responder) in entries {
+            let id = codec::log_id_to_wire(&entry.log_id);
+            let outcome = match &entry.payload {
+                Payload::Normal(command) => Outcome(permit.writer.apply(&command.message)?),
+                Payload::Blank => Outcome::default(),
+                Payload::Membership(_) => Outcome::default(),
+            };
+            if let Some(membership) = entry.payload.get_membership() {
+                let stored = StoredMembership::new(Some(entry.log_id), membership);
+                permit.writer.membership(codec::stored_membership_to_wire(&stored));
+            }
+            permit.writer.applied(id);
+            if let Some(responder) = responder {
+                answers.push((responder, outcome));
+            }
+        }
+        permit.publish()?;
+        drop(permit);
+        for (responder, outcome) in answers {
+            responder.send(outcome);
+        }
+        Ok(())
+    }
+}
+
+/// The machine as openraft sees it.
+#[derive(Clone)]
+pub struct Applier(pub Arc<Machine>);
+
+impl RaftStateMachine<TypeConfig> for Applier {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let position = self.0.state().position;
+        Ok((position.applied.map(codec::log_id), codec::stored_membership(&position.membership)?))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut entries = entries.ready_chunks(APPLY_TOGETHER);
+        while let Some(together) = entries.next().await {
+            let together = together.into_iter().collect::<io::Result<Vec<_>>>()?;
+            self.0.apply_together(together)?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        match snapshot {
+            SnapshotData::Received(storage) => {
+                let machine = self.0.clone();
+                let installed = tokio::task::spawn_blocking(move || machine.install(storage)).await;
+                installed.map_err(io::Error::other)??;
+                tracing::info!(%meta, "snapshot installed");
+                Ok(())
+            }
+            // A picture of this member's own state is in place already.
+            SnapshotData::Picture { .. } => Ok(()),
+        }
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {
+        let picture = self.0.picture()?;
+        Ok(picture.meta.last_log_id.is_some().then_some(picture))
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Applier {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<MachineSnapshot> {
+        let picture = self.0.picture()?;
+        let machine = self.0.clone();
+        tokio::task::spawn_blocking(move || machine.checkpoint()).await.map_err(io::Error::other)??;
+        Ok(picture)
+    }
+}

@@ -1,0 +1,319 @@
+//! The way to the other members: one connection each, mutual TLS, log replication pipelined on a stream.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use hyper_util::rt::TokioIo;
+use keelson_wire::raft as wire;
+use keelson_wire::raft::append_response::Result as Appended;
+use keelson_wire::raft::raft_client::RaftClient;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+
+use super::codec::{self, log_id_to_wire, vote_to_wire};
+use super::machine::MachineSnapshot;
+use super::snapshot::{self, SnapshotData};
+use super::types::{Peer, TypeConfig, Vote};
+
+/// A request to a peer is one decoded message; a batch of entries may hold several of the largest requests.
+pub const MAX_PEER_MESSAGE: usize = 64 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+const SNAPSHOT_CHUNK: usize = 512 << 10;
+
+/// What connections to https:// peers are made with.
+pub type PeerTls = Arc<rustls::ClientConfig>;
+
+/// Makes and keeps the connections to the members.
+#[derive(Clone)]
+pub struct Dialer {
+    cluster_id: u64,
+    tls: Option<PeerTls>,
+    channels: Arc<Mutex<HashMap<String, Channel>>>,
+}
+
+impl Dialer {
+    pub fn new(cluster_id: u64, tls: Option<PeerTls>) -> Self {
+        Self { cluster_id, tls, channels: Arc::default() }
+    }
+
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster_id
+    }
+
+    /// A client for the peer; it connects when it is used and again when the connection is lost.
+    pub fn client(&self, peer: &Peer) -> Result<RaftClient<Channel>, Status> {
+        let url = peer.urls.first().ok_or_else(|| Status::unavailable("the member has no peer URL"))?;
+        let mut channels = self.channels.lock();
+        let channel = match channels.get(url) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = self.dial(url)?;
+                channels.insert(url.clone(), channel.clone());
+                channel
+            }
+        };
+        let client = RaftClient::new(channel);
+        Ok(client.max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE))
+    }
+
+    fn dial(&self, url: &str) -> Result<Channel, Status> {
+        let uri: Uri = url.parse().map_err(|error| Status::unavailable(format!("{url} is no peer URL: {error}")))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => Some(self.tls.clone().ok_or_else(|| {
+                Status::unavailable(format!("{url} needs --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"))
+            })?),
+            _ => None,
+        };
+        let endpoint = Endpoint::from(uri)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20);
+        let Some(tls) = tls else { return Ok(endpoint.connect_lazy()) };
+        let connector = TlsConnector::from(tls);
+        let connect = tower::service_fn(move |uri: Uri| {
+            let connector = connector.clone();
+            async move {
+                let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+                let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(2380))).await?;
+                stream.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
+            }
+        });
+        Ok(endpoint.connect_with_connector_lazy(connect))
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Dialer {
+    type Network = PeerNetwork;
+
+    async fn new_client(&mut self, target: u64, node: &Peer) -> PeerNetwork {
+        PeerNetwork { dialer: self.clone(), target, peer: node.clone() }
+    }
+}
+
+/// One member, as openraft speaks with it.
+pub struct PeerNetwork {
+    dialer: Dialer,
+    target: u64,
+    peer: Peer,
+}
+
+fn failed(status: Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition => {
+            RPCError::Unreachable(Unreachable::from_string(status))
+        }
+        _ => RPCError::Network(NetworkError::from_string(status)),
+    }
+}
+
+fn malformed(error: codec::Error) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::from_string(error))
+}
+
+impl PeerNetwork {
+    fn client(&self) -> Result<RaftClient<Channel>, RPCError<TypeConfig>> {
+        self.dialer.client(&self.peer).map_err(failed)
+    }
+
+    fn vote_request(&self, rpc: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
+        wire::VoteRequest {
+            cluster_id: self.dialer.cluster_id,
+            target: self.target,
+            vote: Some(vote_to_wire(&rpc.vote)),
+            last_log_id: rpc.last_log_id.as_ref().map(log_id_to_wire),
+            leadership_transfer: rpc.leadership_transfer,
+        }
+    }
+}
+
+fn vote_response(response: wire::VoteResponse) -> Result<VoteResponse<TypeConfig>, codec::Error> {
+    Ok(VoteResponse {
+        vote: codec::required_vote(response.vote)?,
+        vote_granted: response.granted,
+        last_log_id: response.last_log_id.map(codec::log_id),
+    })
+}
+
+fn append_request(cluster_id: u64, target: u64, request: &AppendEntriesRequest<TypeConfig>) -> wire::AppendRequest {
+    wire::AppendRequest {
+        cluster_id,
+        target,
+        vote: Some(vote_to_wire(&request.vote)),
+        previous: request.prev_log_id.as_ref().map(log_id_to_wire),
+        leader_commit: request.leader_commit.as_ref().map(log_id_to_wire),
+        entries: request.entries.iter().map(codec::entry_to_wire).collect(),
+    }
+}
+
+fn append_result(response: wire::AppendResponse) -> Result<StreamAppendResult<TypeConfig>, codec::Error> {
+    Ok(match response.result.ok_or(codec::Error::Lacks("result"))? {
+        Appended::Appended(appended) => Ok(appended.last.map(codec::log_id)),
+        Appended::Conflict(id) => Err(StreamAppendError::Conflict(codec::log_id(id))),
+        Appended::HigherVote(vote) => Err(StreamAppendError::HigherVote(codec::vote(vote))),
+    })
+}
+
+type Appends<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
+
+impl RaftNetworkV2<TypeConfig> for PeerNetwork {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut responses = self.stream_append(futures::stream::iter([rpc]), option).await?;
+        match responses.next().await {
+            Some(result) => Ok(result?.into()),
+            None => Err(RPCError::Network(NetworkError::from_string("the peer ended the stream without an answer"))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<Appends<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let (cluster_id, target) = (self.dialer.cluster_id, self.target);
+            let requests = input.map(move |request| append_request(cluster_id, target, &request));
+            // tonic asks for Sync streams nowhere, but for 'static ones: the input is.
+            let responses = self.client()?.append(requests).await.map_err(failed)?.into_inner();
+            let results = responses.map(|response| append_result(response.map_err(failed)?).map_err(malformed));
+            let results: Appends<'s> = Box::pin(results);
+            Ok(results)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut request = tonic::Request::new(self.vote_request(&rpc));
+        request.set_timeout(option.soft_ttl());
+        vote_response(self.client()?.vote(request).await.map_err(failed)?.into_inner()).map_err(malformed)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut request = tonic::Request::new(self.vote_request(&rpc));
+        request.set_timeout(option.soft_ttl());
+        vote_response(self.client()?.pre_vote(request).await.map_err(failed)?.into_inner()).map_err(malformed)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: MachineSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let unreachable = |status: Status| StreamingError::Unreachable(Unreachable::from_string(status));
+        let mut client = self.dialer.client(&self.peer).map_err(unreachable)?;
+        let head = wire::SnapshotHead {
+            cluster_id: self.dialer.cluster_id,
+            target: self.target,
+            vote: Some(vote_to_wire(&vote)),
+            last_log_id: snapshot.meta.last_log_id.as_ref().map(log_id_to_wire),
+            membership_log_id: snapshot.meta.last_membership.log_id().as_ref().map(log_id_to_wire),
+            membership: Some(codec::membership_to_wire(snapshot.meta.last_membership.membership())),
+            format: snapshot::FORMAT,
+        };
+        let (chunks, receiver) = mpsc::channel(4);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = send_chunks(head, &snapshot.snapshot, &chunks) {
+                tracing::error!(%error, "cannot read the snapshot that is being sent");
+            }
+        });
+        let sending = client.install_snapshot(ReceiverStream::new(receiver));
+        let response = tokio::select! {
+            response = sending => response.map_err(unreachable)?.into_inner(),
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        let vote = codec::required_vote(response.vote)
+            .map_err(|error| StreamingError::Network(NetworkError::from_string(error)))?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut message = tonic::Request::new(wire::TransferLeaderRequest {
+            cluster_id: self.dialer.cluster_id,
+            from_leader: Some(vote_to_wire(request.from_leader())),
+            target: *request.to_node_id(),
+            last_log_id: request.last_log_id().map(log_id_to_wire),
+        });
+        message.set_timeout(option.soft_ttl());
+        let response = self.client()?.transfer_leader(message).await.map_err(failed)?.into_inner();
+        if !response.rejected.is_empty() {
+            tracing::info!(reason = response.rejected, target = self.target, "leader transfer rejected");
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Stops early when the receiver has gone; the lack of an end tells the other side.
+fn send_chunks(
+    head: wire::SnapshotHead,
+    data: &SnapshotData,
+    chunks: &mpsc::Sender<wire::SnapshotChunk>,
+) -> crate::disk::Result<()> {
+    let SnapshotData::Picture { state, .. } = data else { return Ok(()) };
+    let mut chunk = wire::SnapshotChunk { head: Some(head), ..Default::default() };
+    let mut bytes = 0;
+    let mut checksum = crc32fast::Hasher::new();
+    let mut count = 0;
+    for record in snapshot::records(state) {
+        let (key, value) = record?;
+        checksum.update(&key);
+        checksum.update(&value);
+        count += 1;
+        bytes += key.len() + value.len();
+        chunk.records.push(wire::Record { key: key.into(), value });
+        if bytes >= SNAPSHOT_CHUNK {
+            bytes = 0;
+            if chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    chunk.end = Some(wire::SnapshotEnd { checksum: checksum.finalize(), records: count });
+    // A receiver that has gone needs no end.
+    let _ = chunks.blocking_send(chunk);
+    Ok(())
+}
