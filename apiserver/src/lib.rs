@@ -13,6 +13,7 @@ pub mod cache;
 pub mod cluster;
 pub mod doors;
 pub mod kinds;
+pub mod metrics;
 mod options;
 pub mod pipeline;
 pub mod registry;

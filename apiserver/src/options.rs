@@ -34,6 +34,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub etcd_keyfile: Option<PathBuf>,
 
+    /// Seconds of history that the store keeps, by compacting it; 0 leaves that to the store
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    pub etcd_compaction_interval: u64,
+
     /// Address that both doors listen at
     #[arg(long, default_value = "0.0.0.0")]
     pub bind_address: IpAddr,

@@ -1,6 +1,6 @@
 //! Start-up and end: store, cache, doors, first objects, in this order, and back.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use keelson_process::{
     Process,
@@ -14,6 +14,7 @@ use crate::{
     bootstrap,
     cache::Cache,
     doors, kinds,
+    metrics::Metrics,
     options::Options,
     pipeline::{Limits, Pipeline},
     registry::Registry,
@@ -59,13 +60,23 @@ pub async fn run_with(options: Options, process: Process, listening: impl FnOnce
         certificate: options.etcd_certfile.clone(),
         key: options.etcd_keyfile.clone(),
     };
-    let store = Store::start(Endpoints::new(&options.etcd_servers, &store_tls)?);
+    let metrics = Metrics::new(&process.metrics);
+    let fail = |process: &Process| {
+        let shutdown = process.shutdown.clone();
+        move |cause: String| shutdown.fail(cause)
+    };
+    let store = Store::start(Endpoints::new(&options.etcd_servers, &store_tls)?, fail(&process));
     let registry = Registry::new(kinds::all());
     let (filled, fill) = tokio::sync::oneshot::channel();
-    let cache = Cache::start(&registry, &store, move || {
+    let ready = move || {
         let _ = filled.send(());
-    });
-    let pipeline = Arc::new(pipeline_parts.assemble(&options, registry, store, cache));
+    };
+    let cache = Cache::start(&registry, &store, metrics.clone(), ready, fail(&process));
+    if options.etcd_compaction_interval > 0 {
+        let interval = Duration::from_secs(options.etcd_compaction_interval);
+        tokio::spawn(storage::compaction::run(store.clone(), cache.clone(), interval));
+    }
+    let pipeline = Arc::new(pipeline_parts.assemble(&options, registry, store, cache, metrics));
 
     tokio::select! {
         _ = fill => {}
@@ -121,7 +132,14 @@ impl Parts {
         Ok(Parts { authenticator: Authenticator::new(options.token_auth_file.as_ref(), verifier)?, issuer })
     }
 
-    fn assemble(self, options: &Options, registry: Registry, store: Store, cache: Arc<Cache>) -> Pipeline {
+    fn assemble(
+        self,
+        options: &Options,
+        registry: Registry,
+        store: Store,
+        cache: Arc<Cache>,
+        metrics: Metrics,
+    ) -> Pipeline {
         let settings = Settings {
             service_cidr: options.service_cluster_ip_range,
             advertise_address: options.advertised(),
@@ -139,6 +157,7 @@ impl Parts {
             authenticator: self.authenticator,
             authorizer: Box::new(SystemRules),
             issuer: self.issuer,
+            metrics,
             limits: Limits::new(options.max_requests_inflight, options.max_mutating_requests_inflight),
         }
     }

@@ -28,7 +28,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the store is asked how far it is when nothing happens, so that bookmarks and consistent reads get on.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// The same while a reader waits for a revision that no event brings.
 const MESSAGE_LIMIT: usize = 256 << 20;
 
 /// Why a watch ended.
@@ -97,7 +96,7 @@ async fn fill(cache: &Cache, store: &Store) -> Result<i64, Error> {
         snapshot.revision = revision;
         kind.reset(snapshot, revision);
     }
-    cache.revision.send_replace(revision);
+    cache.advance(revision);
     Ok(revision)
 }
 
@@ -202,7 +201,7 @@ fn apply(cache: &Cache, response: WatchResponse, revision: &mut i64) {
         let reached = response.header.map_or(0, |header| header.revision);
         if !response.created && reached > *revision {
             *revision = reached;
-            cache.revision.send_replace(reached);
+            cache.advance(reached);
         }
         return;
     }
@@ -240,5 +239,5 @@ fn apply(cache: &Cache, response: WatchResponse, revision: &mut i64) {
     for (index, (snapshot, events)) in changed {
         cache.kinds[index].publish(snapshot, events);
     }
-    cache.revision.send_replace(*revision);
+    cache.advance(*revision);
 }

@@ -23,7 +23,7 @@ mod watch;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keelson_objects::status::StatusError;
-use tokio::sync::watch as channel;
+use tokio::sync::{Semaphore, watch as channel};
 
 pub use decode::{decode, with_version};
 pub use entry::Entry;
@@ -34,12 +34,15 @@ pub use snapshot::Snapshot;
 pub use watch::{WatchItem, WatchStream};
 
 use crate::{
+    metrics::Metrics,
     registry::{Kind, Registry},
     storage::Store,
 };
 use kind_cache::KindCache;
 use read_index::ReadIndex;
 
+/// Watches that are open at once.
+const WATCHES: usize = 50_000;
 /// Upstream's patience for a resourceVersion that the cache has not reached.
 const FUTURE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -51,12 +54,21 @@ pub struct Cache {
     by_prefix: HashMap<String, usize>,
     revision: channel::Sender<i64>,
     read_index: ReadIndex,
+    /// Places for watches.
+    watches: Arc<Semaphore>,
+    metrics: Metrics,
 }
 
 impl Cache {
     /// An empty cache over the kinds, and its feed, which runs until the process ends. `ready` is called when the first
-    /// fill is complete.
-    pub fn start(registry: &Registry, store: &Store, ready: impl FnOnce() + Send + 'static) -> Arc<Cache> {
+    /// fill is complete, `failed` if the feed ends.
+    pub fn start(
+        registry: &Registry,
+        store: &Store,
+        metrics: Metrics,
+        ready: impl FnOnce() + Send + 'static,
+        failed: impl FnOnce(String) + Send + 'static,
+    ) -> Arc<Cache> {
         let mut kinds: Vec<Arc<KindCache>> = Vec::new();
         let mut of_kind = Vec::new();
         let mut by_prefix = HashMap::new();
@@ -69,8 +81,14 @@ impl Cache {
         }
         let (revision, _) = channel::channel(0);
         let read_index = ReadIndex::start(store.clone(), revision.subscribe());
-        let cache = Arc::new(Cache { kinds, of_kind, by_prefix, revision, read_index });
-        tokio::spawn(feed::run(cache.clone(), store.clone(), ready));
+        let watches = Arc::new(Semaphore::new(WATCHES));
+        let cache = Arc::new(Cache { kinds, of_kind, by_prefix, revision, read_index, watches, metrics });
+        let feed = tokio::spawn(feed::run(cache.clone(), store.clone(), ready));
+        tokio::spawn(async move {
+            if let Err(error) = feed.await {
+                failed(format!("the watch cache failed: {error}"));
+            }
+        });
         cache
     }
 
@@ -89,6 +107,11 @@ impl Cache {
 
     pub fn snapshot(&self, kind: &Kind) -> Arc<Snapshot> {
         self.of(kind).current()
+    }
+
+    fn advance(&self, revision: i64) {
+        self.metrics.cache_revision.set(revision);
+        self.revision.send_replace(revision);
     }
 
     /// Waits until the cache holds all that was committed before the call.

@@ -7,8 +7,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keelson_objects::status::StatusError;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
-    sync::watch as channel,
+    sync::{OwnedSemaphorePermit, watch as channel},
     time::{Instant, sleep_until},
 };
 
@@ -80,6 +81,19 @@ pub struct WatchStream {
     /// What is ready to be sent before anything else.
     waiting: VecDeque<WatchItem>,
     ended: bool,
+    _place: Place,
+}
+
+/// One of the places for watches, counted while it is taken.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
 }
 
 /// The initial state that is still to be sent.
@@ -102,6 +116,7 @@ impl Cache {
         selection: Selection,
         options: &Options,
     ) -> Result<WatchStream, StatusError> {
+        let place = self.place()?;
         let source = self.of(kind).clone();
         let given = options.resource_version.as_str();
         let asked = match given {
@@ -132,6 +147,7 @@ impl Cache {
             deadline: now + life,
             waiting: VecDeque::new(),
             ended: false,
+            _place: place,
         };
         if send_initial {
             match given {
@@ -155,6 +171,17 @@ impl Cache {
             Err(TooOld { floor }) => stream.fail(&too_old(stream.after, floor)),
         }
         Ok(stream)
+    }
+}
+
+impl Cache {
+    fn place(&self) -> Result<Place, StatusError> {
+        let permit = self.watches.clone().try_acquire_owned();
+        let permit =
+            permit.map_err(|_| StatusError::too_many_requests("too many watches, please try again later", 5))?;
+        let open = self.metrics.watches.clone();
+        open.inc();
+        Ok(Place { _permit: permit, open })
     }
 }
 

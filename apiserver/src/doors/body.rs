@@ -10,21 +10,22 @@ use keelson_objects::status::StatusError;
 
 use crate::{cache::Listing, pipeline::BODY_LIMIT};
 
+/// What is read past the limit before the client is cut off.
+const DRAINED: usize = 32 << 20;
 /// What a list's chunk holds at least before it is sent.
 const CHUNK: usize = 256 * 1024;
 
-/// The whole body, or 413 as soon as it is known to be too large.
+/// The whole body, or 413.
 pub(super) async fn read(mut payload: web::Payload, announced: Option<usize>) -> Result<Bytes, StatusError> {
-    let too_large = || StatusError::request_entity_too_large(format!("limit is {BODY_LIMIT}"));
     if announced.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(too_large());
+        return Err(too_large(payload).await);
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| StatusError::bad_request(format!("error reading the body: {error}")))?;
         if first.len() + whole.len() + chunk.len() > BODY_LIMIT {
-            return Err(too_large());
+            return Err(too_large(payload).await);
         }
         // Most bodies arrive in one piece, which needs no copy.
         if first.is_empty() && whole.is_empty() {
@@ -38,6 +39,19 @@ pub(super) async fn read(mut payload: web::Payload, announced: Option<usize>) ->
         }
     }
     Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Reads on for a while without keeping anything: a client that is still sending would take an early answer with
+/// the end of the connection for a network failure, and never see the answer.
+async fn too_large(mut payload: web::Payload) -> StatusError {
+    let mut passed = 0;
+    while let Some(Ok(chunk)) = payload.next().await {
+        passed += chunk.len();
+        if passed > DRAINED {
+            break;
+        }
+    }
+    StatusError::request_entity_too_large(format!("limit is {BODY_LIMIT}"))
 }
 
 /// The size of a list in JSON.

@@ -13,7 +13,8 @@ pub fn kind() -> Kind {
     for (name, read) in FIELDS {
         kind = kind.selectable_field(name, *read);
     }
-    kind.strategy(EventStrategy)
+    // upstream's --event-ttl
+    kind.strategy(EventStrategy).time_to_live(std::time::Duration::from_secs(3600))
 }
 
 type Read = fn(&Value) -> String;

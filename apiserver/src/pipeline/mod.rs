@@ -21,7 +21,7 @@ mod update;
 mod validation;
 mod write;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use keelson_objects::status::{GroupResource, StatusError};
 
@@ -35,6 +35,7 @@ use crate::{
     authorization::{self, Authorizer, Decision},
     cache::Cache,
     cluster::Cluster,
+    metrics::Metrics,
     registry::{Action, Kind, Registry, Verb},
     settings::Settings,
     storage::Store,
@@ -50,6 +51,7 @@ pub struct Pipeline {
     pub authorizer: Box<dyn Authorizer>,
     pub issuer: Option<Issuer>,
     pub limits: Limits,
+    pub metrics: Metrics,
 }
 
 impl Pipeline {
@@ -59,11 +61,19 @@ impl Pipeline {
 
     /// One request of a known user, from authorization to the answer.
     pub async fn handle(self: &Arc<Pipeline>, request: Request) -> Result<Answer, StatusError> {
-        self.authorize(&request)?;
+        let since = Instant::now();
+        let answer = self.try_handle(&request).await;
+        let code = answer.as_ref().map_or_else(StatusError::code, |answer| answer.code);
+        self.metrics.answered(request.verb, code, since.elapsed().as_secs_f64());
+        answer
+    }
+
+    async fn try_handle(self: &Arc<Pipeline>, request: &Request) -> Result<Answer, StatusError> {
+        self.authorize(request)?;
         let _slot = self.limits.enter(request.verb).await?;
-        match trace::span(&request) {
-            Some(span) => tracing::Instrument::instrument(self.dispatch(&request), span).await,
-            None => self.dispatch(&request).await,
+        match trace::span(request) {
+            Some(span) => tracing::Instrument::instrument(self.dispatch(request), span).await,
+            None => self.dispatch(request).await,
         }
     }
 

@@ -74,7 +74,11 @@ impl Pipeline {
         let encoded = value.map(encode);
         let guard = self.guard_condition(request.guard.as_ref(), false).await?;
         let key = kind.storage_key(namespace, name);
-        let mut write = Write { key, expected, value: encoded, guard, companions };
+        let lease = match kind.time_to_live {
+            Some(time) if value.is_some() => self.store.lease(time).await?,
+            _ => 0,
+        };
+        let mut write = Write { key, expected, value: encoded, guard, companions, lease };
         for _ in 0..GUARD_ATTEMPTS {
             match self.transact(request, &write).await? {
                 Outcome::Committed { revision } => {

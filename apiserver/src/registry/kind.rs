@@ -1,6 +1,6 @@
 //! One kind as data: its names, scope, verbs, storage place, subresources, columns and strategy.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use keelson_objects::status::GroupResource;
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub struct Kind {
     pub traced: bool,
     /// `metadata.generation` starts at 1 and counts changes outside metadata and status.
     pub generation: bool,
+    /// Objects that are not written again for so long go by themselves.
+    pub time_to_live: Option<Duration>,
     pub subresources: Vec<Subresource>,
     /// After Name (always first) come these, with Age where the list says so. Empty: Name and Age.
     pub columns: Vec<Column>,
@@ -71,6 +73,7 @@ impl Kind {
             storage_prefix: format!("/registry/{resource}/").into(),
             traced: false,
             generation: false,
+            time_to_live: None,
             subresources: Vec::new(),
             columns: Vec::new(),
             selectable_fields: Vec::new(),
@@ -112,6 +115,11 @@ impl Kind {
 
     pub fn with_generation(mut self) -> Kind {
         self.generation = true;
+        self
+    }
+
+    pub fn time_to_live(mut self, time: Duration) -> Kind {
+        self.time_to_live = Some(time);
         self
     }
 

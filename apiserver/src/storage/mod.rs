@@ -6,9 +6,11 @@
 //!   It commits at most once: a lost answer is resolved by asking again under the same condition.
 //! - Several endpoints are tried in turn; a call fails only when none has answered within its deadline.
 
+pub mod compaction;
 mod companion;
 mod endpoints;
 mod error;
+mod leases;
 mod pump;
 mod transaction;
 mod unary;
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use companion::Companion;
 pub use endpoints::{ConfigurationError, Endpoints, StoreTls};
 pub use error::Error;
+use leases::Leases;
 pub use transaction::{Condition, Outcome, Stored, Write};
 
 /// Calls that wait for the pump; beyond it callers wait for a place.
@@ -43,15 +46,21 @@ pub(crate) struct Pending {
 pub struct Store {
     queue: mpsc::Sender<Pending>,
     endpoints: Arc<Endpoints>,
+    leases: Arc<Leases>,
 }
 
 impl Store {
-    /// Starts the pump on the present tokio runtime. It ends with the last handle.
-    pub fn start(endpoints: Endpoints) -> Store {
+    /// Starts the pump on the present tokio runtime. It ends with the last handle; `failed` is called if it ends otherwise.
+    pub fn start(endpoints: Endpoints, failed: impl FnOnce(String) + Send + 'static) -> Store {
         let (queue, calls) = mpsc::channel(QUEUE);
         let endpoints = Arc::new(endpoints);
-        tokio::spawn(pump::run(calls, endpoints.clone()));
-        Store { queue, endpoints }
+        let pump = tokio::spawn(pump::run(calls, endpoints.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = pump.await {
+                failed(format!("the store client failed: {error}"));
+            }
+        });
+        Store { queue, endpoints, leases: Arc::default() }
     }
 
     pub fn endpoints(&self) -> &Endpoints {
@@ -104,6 +113,13 @@ impl Store {
             answer::Response::ReadIndex(response) => Ok(response.header.map_or(0, |header| header.revision)),
             _ => Err(Error::Protocol("a read index was answered with something else")),
         }
+    }
+
+    /// A lease that lives at least so long, for a write that expires.
+    pub async fn lease(&self, time_to_live: Duration) -> Result<i64, Error> {
+        tokio::time::timeout(DEADLINE, self.leases.of(time_to_live, &self.endpoints))
+            .await
+            .unwrap_or(Err(Error::TimedOut))
     }
 
     /// Commits the write, or says what stood in its way. `Err` means that the outcome is unknown or the store is away.

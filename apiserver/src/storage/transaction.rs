@@ -42,6 +42,8 @@ pub struct Write {
     /// The Lease of the leader that writes.
     pub guard: Option<Condition>,
     pub companions: Vec<Companion>,
+    /// The store lease that the value lives under; 0: for ever.
+    pub lease: i64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -63,7 +65,7 @@ impl Write {
         let mut compare = vec![at_revision(key.clone(), self.expected)];
         let mut success = Vec::with_capacity(1);
         success.push(match &self.value {
-            Some(value) => put(key.clone(), value.clone()),
+            Some(value) => put(key.clone(), value.clone(), self.lease),
             None => delete(key.clone()),
         });
         let mut failure = vec![read(key)];
@@ -78,7 +80,7 @@ impl Write {
                     let key = Bytes::copy_from_slice(key.as_bytes());
                     compare.push(at_revision(key.clone(), 0));
                     failure.push(read(key.clone()));
-                    success.push(put(key, value.clone()));
+                    success.push(put(key, value.clone(), 0));
                 }
                 Companion::Delete { key } => success.push(delete(Bytes::copy_from_slice(key.as_bytes()))),
                 Companion::Unchanged { key, revision } => {
@@ -145,8 +147,8 @@ fn at_revision(key: Bytes, revision: i64) -> Compare {
     }
 }
 
-fn put(key: Bytes, value: Bytes) -> RequestOp {
-    RequestOp { request: Some(Request::RequestPut(PutRequest { key, value, ..Default::default() })) }
+fn put(key: Bytes, value: Bytes, lease: i64) -> RequestOp {
+    RequestOp { request: Some(Request::RequestPut(PutRequest { key, value, lease, ..Default::default() })) }
 }
 
 fn delete(key: Bytes) -> RequestOp {
@@ -165,7 +167,7 @@ mod tests {
 
     fn write(value: Option<&'static str>) -> Write {
         let value = value.map(Bytes::from);
-        Write { key: "/registry/pods/a/b".into(), expected: 7, value, guard: None, companions: Vec::new() }
+        Write { key: "/registry/pods/a/b".into(), expected: 7, value, guard: None, companions: Vec::new(), lease: 0 }
     }
 
     fn refused(found: &[Option<(&'static str, i64)>]) -> TxnResponse {

@@ -1,0 +1,5 @@
+//! The API server end to end, in this process, over a real store.
+
+mod grpc;
+mod harness;
+mod rest;
