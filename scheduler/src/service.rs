@@ -151,6 +151,10 @@ impl Scheduler {
             }
             return;
         };
+        if let Some(node) = self.cluster.remove_predecessor(key, pod.uid()) {
+            changes.nodes.insert(node);
+            changes.elsewhere = true;
+        }
         if pod.node_name().is_some() {
             self.queue.remove(key);
             changes.elsewhere = true;

@@ -125,7 +125,7 @@ impl ClusterState {
         }
     }
 
-    /// Counts a bound pod on its node, confirming it if it was assumed there. Gives the nodes back on which something
+    /// Counts a bound pod on its node, confirming it if it was assumed there. Gives the node back on which something
     /// became free.
     pub fn set_pod(&mut self, pod: Arc<PodInfo>) -> Option<String> {
         let node = pod.node_name()?.to_owned();
@@ -160,6 +160,12 @@ impl ClusterState {
     /// The binding did not come about.
     pub fn forget(&mut self, key: &ObjectKey, uid: &str) -> Option<String> {
         if self.is_assumed(key, uid) { self.remove_pod(key) } else { None }
+    }
+
+    /// Forgets an earlier pod of the same name; the node that it was counted on.
+    pub fn remove_predecessor(&mut self, key: &ObjectKey, uid: &str) -> Option<String> {
+        let is_other = self.places.get(key).is_some_and(|place| place.uid != uid);
+        if is_other { self.remove_pod(key) } else { None }
     }
 
     /// The pod is gone or finished; the node that it was counted on.
