@@ -33,6 +33,7 @@ mod telemetry;
 mod workers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use keelson_client::{Client, leader};
 use keelson_process::Process;
@@ -42,6 +43,9 @@ use context::Context;
 pub use options::Options;
 use registry::Prepared;
 use telemetry::Reconciliations;
+
+/// How often a starting process looks whether the API server is there yet.
+const KNOCK: Duration = Duration::from_millis(100);
 
 /// Why the controllers cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,7 @@ pub async fn run(options: Options, process: Process) -> Result<(), Error> {
         lead(&context, &options, &prepared).await?;
         return Ok(());
     }
+    await_api_server(&client, &process).await;
     let election = options.leader_election.for_host(&host());
     let Some(leadership) = leader::acquire(&client, election, &process.shutdown).await else {
         return Ok(());
@@ -91,6 +96,26 @@ pub async fn run(options: Options, process: Process) -> Result<(), Error> {
     }
     leadership.release().await;
     Ok(())
+}
+
+/// Waits until the API server answers at all. A candidate that fails to reach it waits for seconds between its tries,
+/// which is right while others may lead, and a waste of time while a cluster starts.
+async fn await_api_server(client: &Client, process: &Process) {
+    let mut told = false;
+    loop {
+        match dynamic::discover(client).await {
+            Err(error) if error.is_transport() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(%error, "waiting for the API server");
+                }
+            }
+            _ => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(KNOCK) => {}
+            () = process.shutdown.begun() => return,
+        }
+    }
 }
 
 /// Starts the controllers and waits for the end of the leadership.

@@ -36,6 +36,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether there is nothing to try again: the namespace is going, and its content with it.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_namespace_terminating())
+    }
+
     /// Whether this is the ordinary course of things under concurrency, and no news for the log.
     fn is_routine(&self) -> bool {
         match self {
@@ -122,6 +127,10 @@ impl<R: Reconciler> Role for Worker<R> {
                 if let Some(delay) = again {
                     task.queue.add_after(task.work.clone(), delay);
                 }
+            }
+            Err(error) if error.is_final() => {
+                task.finished = true;
+                task.queue.forget(&task.work);
             }
             Err(error) if error.is_routine() => {
                 tracing::debug!(controller = self.name, key = %*task.work, %error, "reconciling again");

@@ -30,18 +30,22 @@ pub fn sort(pods: &mut [Arc<Pod>], colocated: &Colocated, now: Timestamp) {
     pods.sort_by(|a, b| order(a, b, colocated, now));
 }
 
+/// A total order, or sorting could not rely on it: each rule decides only if all before it found no difference, and the
+/// uid comes last.
 fn order(a: &Pod, b: &Pod, colocated: &Colocated, now: Timestamp) -> Ordering {
     let neighbours = |pod: &Pod| Reverse(colocated.get(pods::node_name(pod)).copied().unwrap_or(0));
-    // Each line decides only if all before it found no difference.
+    let ready_age = |pod: &Pod| magnitude(pods::ready_since(pod), now);
+    let age = |pod: &Pod| magnitude(pod.metadata.creation_timestamp.as_ref().map(|time| time.0), now);
     is_assigned(a)
         .cmp(&is_assigned(b))
         .then_with(|| phase_rank(a).cmp(&phase_rank(b)))
         .then_with(|| pods::is_ready(a).cmp(&pods::is_ready(b)))
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
         .then_with(|| neighbours(a).cmp(&neighbours(b)))
-        .then_with(|| younger_first(pods::ready_since(a), pods::ready_since(b), a, b, now))
+        .then_with(|| ready_age(a).cmp(&ready_age(b)))
         .then_with(|| Reverse(pods::most_restarts(a)).cmp(&Reverse(pods::most_restarts(b))))
-        .then_with(|| younger_first(made(a), made(b), a, b, now))
+        .then_with(|| age(a).cmp(&age(b)))
+        .then_with(|| meta::uid(&a.metadata).cmp(meta::uid(&b.metadata)))
 }
 
 fn is_assigned(pod: &Pod) -> bool {
@@ -60,27 +64,13 @@ fn deletion_cost(pod: &Pod) -> i32 {
     meta::annotation(&pod.metadata, DELETION_COST).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn made(pod: &Pod) -> Option<Timestamp> {
-    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
-}
-
-/// The younger goes first, an unknown age before all. Ages within the same power of two count as the same age, and the
-/// uid decides among them: so the youngest are not always the ones to go, and a failure domain that was filled last
-/// does not lose everything.
-fn younger_first(a: Option<Timestamp>, b: Option<Timestamp>, pod_a: &Pod, pod_b: &Pod, now: Timestamp) -> Ordering {
-    match (a, b) {
-        (None, None) => Ordering::Equal,
-        (None, Some(_)) => Ordering::Less,
-        (Some(_), None) => Ordering::Greater,
-        (Some(a), Some(b)) if a == b => Ordering::Equal,
-        (Some(a), Some(b)) => magnitude(a, now)
-            .cmp(&magnitude(b, now))
-            .then_with(|| meta::uid(&pod_a.metadata).cmp(meta::uid(&pod_b.metadata))),
-    }
-}
-
-/// The power of two of an age in nanoseconds; below all others for what is in the future.
-fn magnitude(since: Timestamp, now: Timestamp) -> i32 {
+/// The power of two of an age in nanoseconds: the younger goes first, an unknown age before all. Ages of one magnitude
+/// count as the same age, so the youngest are not always the ones to go, and a failure domain that was filled last does
+/// not lose everything.
+fn magnitude(since: Option<Timestamp>, now: Timestamp) -> i32 {
+    let Some(since) = since else {
+        return -2;
+    };
     match u128::try_from(now.duration_since(since).as_nanos()) {
         Ok(age) if age > 0 => i32::try_from(age.ilog2()).unwrap_or(i32::MAX),
         _ => -1,
@@ -135,5 +125,30 @@ mod tests {
         // 1000 and 1050 seconds share a power of two: the uid, here the name, decides.
         assert_eq!(names(vec![aged("b", 1000), aged("a", 1050)], &[]), ["a", "b"]);
         assert_eq!(names(vec![aged("b", 10), aged("a", 1050)], &[]), ["b", "a"]);
+    }
+
+    #[test]
+    fn the_order_is_total_over_every_mixture() {
+        let mut mixture = Vec::new();
+        for age in [900, 1000, 1050, 1100, 2000] {
+            for restarts in [0, 1, 2] {
+                for uid in ["a", "b", "c"] {
+                    let name = format!("{uid}{age}{restarts}");
+                    let running = Sketch::new(&name).node("n1").phase("Running");
+                    mixture.push(running.ready_for(age).restarts(restarts).age(2050 - age).pod());
+                }
+            }
+        }
+        let compare = |a: &Pod, b: &Pod| order(a, b, &Colocated::new(), now());
+        for a in &mixture {
+            for b in &mixture {
+                assert_eq!(compare(a, b), compare(b, a).reverse());
+                for c in &mixture {
+                    if compare(a, b).is_lt() && compare(b, c).is_lt() {
+                        assert!(compare(a, c).is_lt(), "{a:?} {b:?} {c:?}");
+                    }
+                }
+            }
+        }
     }
 }
