@@ -16,7 +16,7 @@ const DRAINED: usize = 32 << 20;
 const CHUNK: usize = 256 * 1024;
 
 /// The whole body, or 413.
-pub(super) async fn read(mut payload: web::Payload, announced: Option<usize>) -> Result<Bytes, StatusError> {
+pub(super) async fn read(payload: &mut web::Payload, announced: Option<usize>) -> Result<Bytes, StatusError> {
     if announced.is_some_and(|length| length > BODY_LIMIT) {
         return Err(too_large(payload).await);
     }
@@ -41,17 +41,21 @@ pub(super) async fn read(mut payload: web::Payload, announced: Option<usize>) ->
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
+async fn too_large(payload: &mut web::Payload) -> StatusError {
+    drain(payload, DRAINED).await;
+    StatusError::request_entity_too_large(format!("limit is {BODY_LIMIT}"))
+}
+
 /// Reads on for a while without keeping anything: a client that is still sending would take an early answer with
 /// the end of the connection for a network failure, and never see the answer.
-async fn too_large(mut payload: web::Payload) -> StatusError {
+pub(super) async fn drain(payload: &mut web::Payload, limit: usize) {
     let mut passed = 0;
     while let Some(Ok(chunk)) = payload.next().await {
         passed += chunk.len();
-        if passed > DRAINED {
-            break;
+        if passed > limit {
+            return;
         }
     }
-    StatusError::request_entity_too_large(format!("limit is {BODY_LIMIT}"))
 }
 
 /// The size of a list in JSON.

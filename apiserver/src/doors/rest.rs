@@ -28,6 +28,8 @@ use crate::{
 const CONNECTIONS: usize = 20_000;
 /// The version of the API that is served.
 const KUBERNETES: &str = "v1.36.0";
+/// What is read of a body that nobody wants, so that the connection can go on.
+const UNREAD: usize = 256 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(180);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -114,23 +116,26 @@ fn form(http: &HttpRequest, query: &query::Query) -> Result<Form, StatusError> {
 }
 
 async fn resource(http: HttpRequest, payload: web::Payload, door: &Door) -> HttpResponse {
-    let query = match query::parse(http.query_string()) {
-        Ok(query) => query,
-        Err(failure) => return respond::error(&failure, Form::PLAIN),
+    let mut payload = Some(payload);
+    let asked = query::parse(http.query_string()).and_then(|query| Ok((form(&http, &query)?, query)));
+    let (form, result) = match asked {
+        Ok((form, query)) => (form, try_resource(http, &mut payload, door, query, form).await),
+        Err(failure) => (Form::PLAIN, Err(failure)),
     };
-    let form = match form(&http, &query) {
-        Ok(form) => form,
-        Err(failure) => return respond::error(&failure, Form::PLAIN),
-    };
-    match try_resource(http, payload, door, query, form).await {
+    match result {
         Ok(response) => response,
-        Err(failure) => respond::error(&failure, form),
+        Err(failure) => {
+            if let Some(payload) = &mut payload {
+                body::drain(payload, UNREAD).await;
+            }
+            respond::error(&failure, form)
+        }
     }
 }
 
 async fn try_resource(
     http: HttpRequest,
-    payload: web::Payload,
+    payload: &mut Option<web::Payload>,
     door: &Door,
     query: query::Query,
     form: Form,
@@ -170,13 +175,17 @@ async fn try_resource(
         traceparent: http.headers().get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
         user_agent: header_text(&http, header::USER_AGENT).to_owned(),
     };
-    if let Some(connect) = connect {
+    if let Some(connect) = connect
+        && let Some(payload) = payload.take()
+    {
         pipeline.authorize(&request)?;
         return connect.connect(&pipeline.cluster(), request, http, payload).await;
     }
     if matches!(http.method(), &Method::POST | &Method::PUT | &Method::PATCH | &Method::DELETE) {
         let length = header_text(&http, header::CONTENT_LENGTH).parse().ok();
-        request.body.bytes = body::read(payload, length).await?;
+        if let Some(payload) = payload {
+            request.body.bytes = body::read(payload, length).await?;
+        }
         let content_type = header_text(&http, header::CONTENT_TYPE);
         request.body.content_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
     }
