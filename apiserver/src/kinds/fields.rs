@@ -74,7 +74,7 @@ impl Fields for Value {
 pub trait FieldsMut {
     /// The object in the field, made when it is absent, null or no object.
     fn object(&mut self, name: &str) -> &mut Value;
-    /// Sets the field; a value that is no object becomes one.
+    /// Sets the field, or removes it where the value is null; a value that is no object becomes one.
     fn put(&mut self, name: &str, value: impl Into<Value>);
     /// Sets the field when it is absent or null.
     fn put_if_absent(&mut self, name: &str, value: impl Into<Value>);
@@ -96,10 +96,15 @@ impl FieldsMut for Value {
     }
 
     fn put(&mut self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        if value.is_null() {
+            self.remove_field(name);
+            return;
+        }
         if !self.is_object() {
             *self = Value::Object(Map::new());
         }
-        self[name] = value.into();
+        self[name] = value;
     }
 
     fn put_if_absent(&mut self, name: &str, value: impl Into<Value>) {
@@ -154,6 +159,18 @@ mod tests {
         assert!(!same(&json!({"a": [1]}), &json!({"a": []})));
         assert!(!same(&json!({"a": 1}), &json!({"a": 1, "b": 2})));
         assert!(!same(&json!({"a": ""}), &json!({"a": "x"})));
+    }
+
+    #[test]
+    fn putting_null_removes() {
+        let mut object = json!({"a": 1, "b": 2});
+        object.put("a", Value::Null);
+        object.put("c", 3);
+        object.put_if_absent("b", 9);
+        assert_eq!(object, json!({"b": 2, "c": 3}));
+        let mut nothing = Value::Null;
+        nothing.object("spec").put("x", true);
+        assert_eq!(nothing, json!({"spec": {"x": true}}));
     }
 
     #[test]

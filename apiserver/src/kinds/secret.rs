@@ -85,31 +85,25 @@ impl Strategy for SecretStrategy {
 fn validate_type(secret: &Value, path: &Path, errors: &mut Errors) {
     let data = secret.sub("data");
     let need = |key: &str, errors: &mut Errors| {
-        let there = data.present(key);
-        if !there {
+        if !data.present(key) {
             errors.required(&path.key(key), "");
         }
-        there
     };
     match secret.text("type") {
-        "kubernetes.io/service-account-token" => {
-            if secret.sub("metadata").sub("annotations").text(SERVICE_ACCOUNT_NAME).is_empty() {
-                let metadata = Path::root("metadata");
-                errors.required(&metadata.child("annotations").key(SERVICE_ACCOUNT_NAME), "");
-            }
+        "kubernetes.io/service-account-token"
+            if secret.sub("metadata").sub("annotations").text(SERVICE_ACCOUNT_NAME).is_empty() =>
+        {
+            let metadata = Path::root("metadata");
+            errors.required(&metadata.child("annotations").key(SERVICE_ACCOUNT_NAME), "");
         }
         "kubernetes.io/dockercfg" => docker_config(data, ".dockercfg", path, errors),
         "kubernetes.io/dockerconfigjson" => docker_config(data, ".dockerconfigjson", path, errors),
-        "kubernetes.io/basic-auth" => {
-            if !data.present("username") && !data.present("password") {
-                need("username", errors);
-                need("password", errors);
-            }
+        "kubernetes.io/basic-auth" if !data.present("username") && !data.present("password") => {
+            need("username", errors);
+            need("password", errors);
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.text("ssh-privatekey").is_empty() {
-                errors.required(&path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if data.text("ssh-privatekey").is_empty() => {
+            errors.required(&path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             need("tls.crt", errors);

@@ -61,7 +61,7 @@ fn subscript<'a>(value: &'a Value, inside: &str) -> Option<&'a Value> {
         return value.as_array()?.iter().find(|item| {
             first(item, field).is_some_and(|found| match found {
                 Value::String(text) => text == wanted,
-                other => other.to_string() == wanted,
+                other => serde_json::from_str(wanted).is_ok_and(|wanted: Value| wanted == *other),
             })
         });
     }

@@ -38,9 +38,6 @@ pub fn of_spec(spec: &mut Value) {
         spec.put("serviceAccountName", account.clone());
         spec.put("serviceAccount", account);
     }
-    if spec.flag("hostNetwork") == Some(true) {
-        host_ports(spec);
-    }
     for constraint in spec.items_mut("topologySpreadConstraints") {
         if constraint.is_object() && constraint.text("whenUnsatisfiable").is_empty() {
             constraint.put("whenUnsatisfiable", "DoNotSchedule");
@@ -171,7 +168,7 @@ fn requests_from_limits(container: &mut Value) {
     }
 }
 
-/// In the host's network a container's port is the host's port.
+/// In the host's network a container's port is the host's port. Templates stay as they are written.
 fn host_ports(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         for container in spec.items_mut(list) {

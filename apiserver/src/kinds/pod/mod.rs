@@ -6,6 +6,7 @@ pub mod containers;
 pub mod defaults;
 mod downward;
 mod env;
+mod label_keys;
 mod mounts;
 pub mod placement;
 mod probes;

@@ -243,8 +243,10 @@ pub fn validate_topology_spread(constraints: &[Value], path: &Path, errors: &mut
         let selector = constraint.sub("labelSelector");
         let keys = path.child("matchLabelKeys");
         for (index, key) in constraint.strings("matchLabelKeys").enumerate() {
+            // one expression is the key's own, resolved when the pod was made
             let in_labels = selector.sub("matchLabels").get(key).is_some();
-            if in_labels || selector.items("matchExpressions").iter().any(|expression| expression.text("key") == key) {
+            let own = |expression: &&Value| expression.text("key") == key;
+            if in_labels || selector.items("matchExpressions").iter().filter(own).count() > 1 {
                 errors.invalid(&keys.index(index), key, "exists in both matchLabelKeys and labelSelector");
             }
         }

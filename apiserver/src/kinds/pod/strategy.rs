@@ -4,7 +4,7 @@ use keelson_objects::field::FieldError;
 use serde_json::{Value, json};
 
 use super::spec::{self, Place};
-use super::{annotations, containers, defaults, qos, update};
+use super::{annotations, containers, defaults, label_keys, qos, update};
 use crate::kinds::fields::{Fields, FieldsMut};
 use crate::kinds::validation::{Errors, Path};
 use crate::registry::{Context, DeleteOptions, Strategy, Termination};
@@ -17,6 +17,7 @@ impl Strategy for PodStrategy {
     }
 
     fn prepare_for_create(&self, context: &Context<'_>, pod: &mut Value) {
+        label_keys::resolve(pod);
         let class = qos::class(pod.sub("spec"));
         let mut status = json!({ "phase": "Pending", "qosClass": class });
         if !pod.sub("spec").items("schedulingGates").is_empty() {

@@ -34,7 +34,8 @@ fn a_plain_pod_is_accepted() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let table: Vec<(fn(&mut Value), &[&str])> = vec![
+    type Change = fn(&mut Value);
+    let table: Vec<(Change, &[&str])> = vec![
         (|spec| spec["containers"] = json!([]), &["spec.containers: Required value"]),
         (|spec| spec["containers"][0]["image"] = json!(""), &["spec.containers[0].image: Required value"]),
         (

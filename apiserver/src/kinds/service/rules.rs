@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn services_are_judged() {
-        let table: Vec<(fn(&mut Value), &[&str])> = vec![
+        type Change = fn(&mut Value);
+        let table: Vec<(Change, &[&str])> = vec![
             (|_| {}, &[]),
             (|spec| spec["ports"] = json!([]), &["spec.ports: Required value"]),
             (

@@ -38,14 +38,13 @@ impl<'a> Path<'a> {
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut after_parent = false;
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
-            after_parent = !matches!((parent.parent, parent.segment), (None, Segment::Field("")));
         }
         match self.segment {
-            Segment::Field(name) if after_parent => write!(f, ".{name}"),
-            Segment::Field("") => f.write_str("<nil>"),
+            // the object itself, as upstream writes a path without a name
+            Segment::Field("") => f.write_str("[]"),
+            Segment::Field(name) if self.parent.is_some() => write!(f, ".{name}"),
             Segment::Field(name) => f.write_str(name),
             Segment::Index(index) => write!(f, "[{index}]"),
             Segment::Key(key) => write!(f, "[{key}]"),
@@ -65,6 +64,6 @@ mod tests {
         assert_eq!(second.child("env").to_string(), "spec.containers[1].env");
         let labels = Path::root("metadata");
         assert_eq!(labels.child("labels").key("a/b").to_string(), "metadata.labels[a/b]");
-        assert_eq!(Path::root("").to_string(), "<nil>");
+        assert_eq!(Path::root("").to_string(), "[]");
     }
 }
