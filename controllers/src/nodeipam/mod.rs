@@ -115,20 +115,15 @@ impl Reconciler for NodeIpam {
                 return Err(Error::Again(error.to_string()));
             }
         };
+        // The API lets nobody change a pod CIDR that is set, so only the identity of the node needs to be certain. If
+        // the write fails, or its answer is lost, the part stays held for this node and the next try offers it again.
         let patch = Patch::Merge(json!({
-            "metadata": {"resourceVersion": node.metadata.resource_version},
+            "metadata": {"uid": node.metadata.uid},
             "spec": {"podCIDR": cidr.to_string(), "podCIDRs": [cidr.to_string()]},
         }));
         match self.client.all::<Node>().patch(name, &patch).await {
-            Ok(_) => Ok(None),
-            // Whether a lost answer was a write is not known: the part stays held, and the next look at the node
-            // either finds it there or takes it back.
-            Err(error) => {
-                if !error.is_transport() {
-                    self.ranges.lock().release(name);
-                }
-                Err(error.into())
-            }
+            Err(error) if error.is_not_found() => Ok(None),
+            outcome => Ok(outcome.map(|_| None)?),
         }
     }
 }

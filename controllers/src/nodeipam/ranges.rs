@@ -91,8 +91,11 @@ impl Ranges {
     }
 
     /// Gives a node the part that follows the one given out last, skipping what is held: a part that was given back is
-    /// used again as late as possible.
+    /// used again as late as possible. A node that holds a part already is given the same again.
     pub fn allocate(&mut self, node: &str) -> Result<IpNet, Error> {
+        if let Some((index, _)) = self.held.iter().find(|(_, holders)| holders.len() == 1 && holders.contains(node)) {
+            return Ok(self.part(*index));
+        }
         let capacity = self.capacity();
         for step in 0..capacity {
             let index = (self.next + step) % capacity;
@@ -129,6 +132,7 @@ mod tests {
         let given: Vec<String> =
             ["a", "b", "c"].iter().map(|node| ranges.allocate(node).expect("a part").to_string()).collect();
         assert_eq!(given, ["10.244.0.0/24", "10.244.2.0/24", "10.244.3.0/24"]);
+        assert_eq!(ranges.allocate("b"), Ok(net("10.244.2.0/24")));
         assert_eq!(ranges.allocate("d"), Err(Error::Exhausted));
         ranges.release("b");
         assert_eq!(ranges.allocate("d"), Ok(net("10.244.2.0/24")));
