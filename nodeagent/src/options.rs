@@ -9,6 +9,7 @@ use keelson_process::TelemetryOptions;
 /// Runs the pods that are bound to this node.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "nodeagent", version)]
+#[group(skip)]
 pub struct Options {
     /// A YAML file: a KubeletConfiguration, or flag names and their values. The command line wins.
     #[arg(long)]
@@ -116,4 +117,15 @@ pub struct Options {
     pub node_status_update_frequency: u64,
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_do_not_contradict_one_another() {
+        Options::command().debug_assert();
+    }
 }
