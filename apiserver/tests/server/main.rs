@@ -2,4 +2,5 @@
 
 mod grpc;
 mod harness;
+mod kinds;
 mod rest;
