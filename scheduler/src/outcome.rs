@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod, PodCondition};
 use keelson_client::events::EventRecorder;
-use keelson_client::{Client, DeleteOptions, Error, Patch, reference, trace};
+use keelson_client::{Client, DeleteOptions, Error, Patch, trace};
 use keelson_objects::time;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -60,12 +60,12 @@ impl Outcomes {
             match &result {
                 Ok(()) => {
                     let message = format!("Successfully assigned {} to {node}", pod.key);
-                    outcomes.recorder.normal(&reference(&*pod.pod), "Scheduled", message);
+                    outcomes.recorder.normal(&pod.pod.reference(), "Scheduled", message);
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     let message = format!("binding rejected: {error}");
-                    outcomes.recorder.warning(&reference(&*pod.pod), "FailedScheduling", limited(message));
+                    outcomes.recorder.warning(&pod.pod.reference(), "FailedScheduling", limited(message));
                 }
             }
             done(result).await;
@@ -98,7 +98,7 @@ impl Outcomes {
         let outcomes = self.clone();
         tokio::spawn(async move {
             let _slot = outcomes.slots.acquire().await;
-            outcomes.recorder.warning(&reference(&*pod.pod), "FailedScheduling", limited(message.clone()));
+            outcomes.recorder.warning(&pod.pod.reference(), "FailedScheduling", limited(message.clone()));
             let Some(patch) = status_patch(&pod, &message, nominated.as_deref()) else { return };
             let api = outcomes.client.namespaced::<Pod>(&pod.key.namespace);
             match api.patch_status(&pod.key.name, &Patch::Strategic(patch)).await {
@@ -118,7 +118,7 @@ impl Outcomes {
                 match outcomes.delete_victim(victim).await {
                     Ok(()) => {
                         let message = format!("Preempted by pod {} on node {}", preemptor.uid(), candidate.node);
-                        outcomes.recorder.normal(&reference(&*victim.pod), "Preempted", message);
+                        outcomes.recorder.normal(&victim.pod.reference(), "Preempted", message);
                     }
                     Err(error) if error.is_not_found() => {}
                     Err(error) => tracing::warn!(victim = %victim.key, %error, "cannot preempt a pod"),
@@ -156,15 +156,15 @@ fn limited(mut message: String) -> String {
 
 /// What changes in the pod's status; `None` if it already says all that.
 fn status_patch(pod: &PodInfo, message: &str, nominated: Option<&str>) -> Option<Value> {
-    let status = pod.pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let status = &pod.pod.status;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
     let present: Option<&PodCondition> = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
     let says_so = present.is_some_and(|present| {
         present.status == "False"
             && present.reason.as_deref() == Some("Unschedulable")
             && present.message.as_deref() == Some(message)
     });
-    let promised = status.and_then(|status| status.nominated_node_name.as_deref());
+    let promised = status.nominated_node_name.as_deref();
     let promises = nominated.is_none() || nominated == promised;
     if says_so && promises {
         return None;
@@ -200,7 +200,7 @@ mod tests {
         let patch = status_patch(&fresh, "why", None).unwrap();
         assert_eq!(patch["status"]["conditions"][0]["reason"], "Unschedulable");
         let mut told = (*fresh.pod).clone();
-        told.status = Some(serde_json::from_value(patch["status"].clone()).unwrap());
+        told.status = serde_json::from_value(patch["status"].clone()).unwrap();
         let told = PodInfo::new(Arc::new(told));
         assert_eq!(status_patch(&told, "why", None), None);
         let nominated = status_patch(&told, "why", Some("n")).unwrap();

@@ -53,14 +53,13 @@ pub fn preempt(cluster: &ClusterState, pod: &PodInfo, unfit: &Unfit) -> Result<C
 
 /// The pod was promised a node, and pods of lower priority are leaving it.
 fn waits_for_victims(cluster: &ClusterState, pod: &PodInfo) -> bool {
-    let nominated = pod.pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+    let nominated = pod.pod.status.nominated_node_name.as_deref();
     let node = nominated.and_then(|name| cluster.node(name));
     node.is_some_and(|node| node.pods.values().any(|other| other.is_terminating() && other.priority < pod.priority))
 }
 
 fn started(pod: &PodInfo) -> Timestamp {
-    let status = pod.pod.status.as_ref();
-    status.and_then(|status| status.start_time.as_ref()).map_or(Timestamp::MAX, |time| time.0)
+    pod.pod.status.start_time.as_ref().map_or(Timestamp::MAX, |time| time.0)
 }
 
 /// The fewest pods that must leave the node, or what the node lacks even without any pod of lower priority.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use keelson_client::events::EventRecorder;
 use keelson_client::informer::{Event, Informer, InformerOptions, Subscription};
 use keelson_client::leader::{self, LeaderOptions};
@@ -15,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::Options;
+use crate::cluster::Pod;
 use crate::metrics::Counts;
 use crate::outcome::Outcomes;
 use crate::service::{Caches, FLUSH, Mail, Scheduler, Turns};
@@ -41,7 +41,7 @@ pub async fn run(options: Options, process: Process) -> Result<(), Error> {
     let synced = process.health.check("informer-sync");
     let shutdown = process.shutdown.clone();
     let caches = Caches {
-        pods: Informer::start(&client, InformerOptions::default().transform(slim_pod), &shutdown),
+        pods: Informer::start_on(client.resource(&Pod::resource(), ""), InformerOptions::default(), &shutdown),
         nodes: Informer::start(&client, InformerOptions::default(), &shutdown),
         namespaces: Informer::start(&client, InformerOptions::default(), &shutdown),
     };
@@ -170,29 +170,6 @@ async fn serve_health(options: &Options, process: &Process) -> Result<(), Error>
     let address = SocketAddr::new(options.bind_address, options.secure_port);
     let served = process.health.serve(address, tls, process.shutdown.clone()).await;
     served.map(drop).map_err(|source| Error::Listen { address, source })
-}
-
-/// What no filter and no score reads does not stay in memory.
-fn slim_pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-        container.env = None;
-        container.env_from = None;
-        container.command = None;
-        container.args = None;
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-        container.lifecycle = None;
-        container.volume_mounts = None;
-        container.security_context = None;
-    }
-    spec.volumes = None;
-    spec.security_context = None;
-    if let Some(status) = &mut pod.status {
-        status.container_statuses = None;
-        status.init_container_statuses = None;
-    }
 }
 
 fn hostname() -> String {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use keelson_client::ObjectKey;
 use keelson_client::informer::Informer;
 use keelson_process::BoxError;
@@ -16,7 +16,7 @@ use rand::Rng;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::cluster::{ClusterState, NodeChange, PodInfo};
+use crate::cluster::{ClusterState, NodeChange, Pod, PodInfo};
 use crate::decide::{Unfit, decide};
 use crate::filters::{self, Plugin};
 use crate::metrics::Counts;
@@ -142,7 +142,7 @@ impl Scheduler {
     }
 
     fn take_pod(&mut self, key: &ObjectKey, changes: &mut Changes) {
-        let pod = self.caches.pods.get_key(key).filter(|pod| !is_finished(pod));
+        let pod = self.caches.pods.get_key(key).filter(|pod| !pod.is_finished());
         let Some(pod) = pod.map(|pod| Arc::new(PodInfo::new(pod))) else {
             self.queue.remove(key);
             if let Some(node) = self.cluster.remove_pod(key) {
@@ -259,7 +259,7 @@ impl Scheduler {
         changes.nodes.extend(self.cluster.forget(&pod.key, pod.uid()));
         changes.elsewhere = true;
         let present = self.caches.pods.get_key(&pod.key);
-        let present = present.filter(|present| !is_finished(present)).map(|present| Arc::new(PodInfo::new(present)));
+        let present = present.filter(|present| !present.is_finished()).map(|present| Arc::new(PodInfo::new(present)));
         if let Some(present) = present.filter(|present| present.node_name().is_none() && self.is_mine(present)) {
             self.queue.failed(present, attempts, Instant::now());
         }
@@ -272,12 +272,6 @@ fn may_help(cluster: &ClusterState, pod: &PodInfo, node: &crate::cluster::NodeIn
         Some(crowded) => filters::local(pod, &crowded).is_ok(),
         None => filters::local(pod, node).is_ok(),
     }
-}
-
-/// A finished pod takes nothing of its node.
-fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 impl Role for Scheduler {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
-use crate::cluster::{ClusterState, PodInfo};
+use crate::cluster::{ClusterState, Pod, PodInfo};
 
 pub fn object(name: &str, labels: Value, spec: Value) -> Value {
     json!({
@@ -51,6 +51,6 @@ pub fn cluster(names: &[&str]) -> ClusterState {
 /// Puts a pod on a node.
 pub fn place(cluster: &mut ClusterState, pod: &Arc<PodInfo>, node: &str) {
     let mut bound = (*pod.pod).clone();
-    bound.spec.get_or_insert_default().node_name = Some(node.to_owned());
+    bound.spec.node_name = Some(node.to_owned());
     cluster.set_pod(Arc::new(PodInfo::new(Arc::new(bound))));
 }

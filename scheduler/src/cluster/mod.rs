@@ -5,12 +5,14 @@
 
 mod affinity;
 mod node;
+mod object;
 mod pod;
 mod resources;
 mod state;
 
 pub use affinity::{AffinityTerm, WeightedTerm};
 pub use node::NodeInfo;
+pub use object::{Container, Pod, PodSpec};
 pub use pod::{HostPort, PodInfo, SpreadConstraint};
 pub use resources::Resources;
 pub use state::{ClusterState, NodeChange};

@@ -1,15 +1,14 @@
 //! A pod, reduced once to what decides where it may run.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use keelson_client::{Cached, ObjectKey};
 use keelson_objects::selector::label::Selector;
 
 use super::affinity::{preferred, required, selector};
 use super::resources::pod_requests;
-use super::{AffinityTerm, Resources, WeightedTerm};
+use super::{AffinityTerm, Pod, PodSpec, Resources, WeightedTerm};
 
 /// A port on the host that only one pod can have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,7 +62,7 @@ pub struct PodInfo {
 
 impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> PodInfo {
-        let spec = pod.spec.as_ref().unwrap_or(&NO_SPEC);
+        let spec = &pod.spec;
         let affinity = spec.affinity.as_ref();
         let towards = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
         let away = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
@@ -96,7 +95,7 @@ impl PodInfo {
     }
 
     pub fn spec(&self) -> &PodSpec {
-        self.pod.spec.as_ref().unwrap_or(&NO_SPEC)
+        &self.pod.spec
     }
 
     pub fn labels(&self) -> &BTreeMap<String, String> {
@@ -127,8 +126,6 @@ impl PodInfo {
         self.spec().preemption_policy.as_deref() != Some("Never")
     }
 }
-
-static NO_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     let sidecars = spec.init_containers.iter().flatten();

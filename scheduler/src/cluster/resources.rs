@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
 use keelson_objects::quantity::Quantity;
+
+use super::{Container, PodSpec};
 
 /// What a container without a request counts as in scores, so that many of them spread.
 const DEFAULT_MILLI_CPU: i64 = 100;
