@@ -71,7 +71,7 @@ pub async fn run_with(options: Options, process: Process, listening: impl FnOnce
     let ready = move || {
         let _ = filled.send(());
     };
-    let cache = Cache::start(&registry, &store, metrics.clone(), ready, fail(&process));
+    let cache = Cache::start(&registry, &store, metrics.clone(), store_check, ready, fail(&process));
     if options.etcd_compaction_interval > 0 {
         let interval = Duration::from_secs(options.etcd_compaction_interval);
         tokio::spawn(storage::compaction::run(store.clone(), cache.clone(), interval));
@@ -82,7 +82,6 @@ pub async fn run_with(options: Options, process: Process, listening: impl FnOnce
         _ = fill => {}
         () = process.shutdown.begun() => return Ok(()),
     }
-    store_check.set_ok();
     cache_check.set_ok();
 
     let files = TlsFiles::new(&options.client_ca_file, &options.tls_cert_file, &options.tls_private_key_file);

@@ -33,16 +33,18 @@ struct Shell<'a> {
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default, deserialize_with = "pairs")]
-    labels: Vec<(Box<str>, Box<str>)>,
+    labels: Pairs,
     #[serde(default)]
     resource_version: Option<IgnoredAny>,
 }
 
+type Pairs = Vec<(Box<str>, Box<str>)>;
+
 /// A map of texts as pairs, null as none.
-fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Box<str>, Box<str>)>, D::Error> {
-    struct Pairs;
-    impl<'de> Visitor<'de> for Pairs {
-        type Value = Vec<(Box<str>, Box<str>)>;
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+    struct PairsVisitor;
+    impl<'de> Visitor<'de> for PairsVisitor {
+        type Value = Pairs;
 
         fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             formatter.write_str("a map of texts")
@@ -60,7 +62,7 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Box<str>, Bo
             Ok(pairs)
         }
     }
-    deserializer.deserialize_any(Pairs)
+    deserializer.deserialize_any(PairsVisitor)
 }
 
 /// `key` is the key below the kind's prefix.

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use keelson_process::health::HealthCheck;
 use keelson_wire::{
     etcdserverpb::{
         RangeRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, watch_client::WatchClient,
@@ -36,7 +37,7 @@ enum End {
     Compacted,
 }
 
-pub(super) async fn run(cache: Arc<Cache>, store: Store, ready: impl FnOnce()) {
+pub(super) async fn run(cache: Arc<Cache>, store: Store, check: HealthCheck, ready: impl FnOnce()) {
     let mut ready = Some(ready);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -46,10 +47,11 @@ pub(super) async fn run(cache: Arc<Cache>, store: Store, ready: impl FnOnce()) {
                 if let Some(ready) = ready.take() {
                     ready();
                 }
-                follow(&cache, &store, revision).await;
+                follow(&cache, &store, &check, revision).await;
                 tracing::warn!("the store has compacted past the watch cache's position, listing anew");
             }
             Err(error) => {
+                check.set_failed(error.to_string());
                 tracing::warn!(%error, "the watch cache cannot be filled");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -125,13 +127,14 @@ fn entry_of(cache: &Cache, pair: &mvccpb::KeyValue) -> Option<(usize, Entry)> {
 }
 
 /// Follows the store until it has compacted past our position.
-async fn follow(cache: &Cache, store: &Store, mut revision: i64) {
+async fn follow(cache: &Cache, store: &Store, check: &HealthCheck, mut revision: i64) {
     let mut pause = FIRST_PAUSE;
     loop {
         let before = revision;
-        match watch(cache, store, &mut revision).await {
+        match watch(cache, store, check, &mut revision).await {
             End::Compacted => return,
             End::Broken(error) => {
+                check.set_failed(error.to_string());
                 tracing::warn!(%error, revision, "the store's watch is interrupted");
                 if revision > before {
                     pause = FIRST_PAUSE;
@@ -143,7 +146,7 @@ async fn follow(cache: &Cache, store: &Store, mut revision: i64) {
     }
 }
 
-async fn watch(cache: &Cache, store: &Store, revision: &mut i64) -> End {
+async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, revision: &mut i64) -> End {
     let (requests, mut responses) = match open(store, *revision + 1).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -168,7 +171,12 @@ async fn watch(cache: &Cache, store: &Store, revision: &mut i64) -> End {
             Ok(Some(response)) if response.canceled => {
                 return End::Broken(Error::Lost(format!("cancelled: {}", response.cancel_reason)));
             }
-            Ok(Some(response)) => apply(cache, response, revision),
+            Ok(Some(response)) => {
+                if response.created {
+                    check.set_ok();
+                }
+                apply(cache, response, revision);
+            }
             Ok(None) => return End::Broken(Error::Lost("the stream ended".to_owned())),
             Err(status) => return End::Broken(Error::from_status(&status)),
         }

@@ -23,6 +23,7 @@ mod watch;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keelson_objects::status::StatusError;
+use keelson_process::health::HealthCheck;
 use tokio::sync::{Semaphore, watch as channel};
 
 pub use decode::{decode, with_version};
@@ -61,11 +62,12 @@ pub struct Cache {
 
 impl Cache {
     /// An empty cache over the kinds, and its feed, which runs until the process ends. `ready` is called when the first
-    /// fill is complete, `failed` if the feed ends.
+    /// fill is complete, `failed` if the feed ends; `store_check` says whether the store is heard.
     pub fn start(
         registry: &Registry,
         store: &Store,
         metrics: Metrics,
+        store_check: HealthCheck,
         ready: impl FnOnce() + Send + 'static,
         failed: impl FnOnce(String) + Send + 'static,
     ) -> Arc<Cache> {
@@ -83,7 +85,7 @@ impl Cache {
         let read_index = ReadIndex::start(store.clone(), revision.subscribe());
         let watches = Arc::new(Semaphore::new(WATCHES));
         let cache = Arc::new(Cache { kinds, of_kind, by_prefix, revision, read_index, watches, metrics });
-        let feed = tokio::spawn(feed::run(cache.clone(), store.clone(), ready));
+        let feed = tokio::spawn(feed::run(cache.clone(), store.clone(), store_check, ready));
         tokio::spawn(async move {
             if let Err(error) = feed.await {
                 failed(format!("the watch cache failed: {error}"));

@@ -15,7 +15,7 @@ pub(super) fn span(request: &Request) -> Option<Span> {
     if !request.kind.traced || !writes {
         return None;
     }
-    let span = tracing::info_span!(
+    let span = keelson_process::traced!(
         "api request",
         verb = request.verb.name(),
         resource = %request.kind.resource,

@@ -29,6 +29,9 @@ pub(super) enum Style<'a> {
     Variant(&'a dyn Variant),
 }
 
+/// Makes the wanted object, with warnings about it, of the newest known state.
+pub(super) type Make<'a> = dyn FnMut(&Current) -> Result<(Value, Vec<String>), StatusError> + Send + 'a;
+
 impl Pipeline {
     pub(super) async fn update(self: &Arc<Pipeline>, request: &Request) -> Result<Answer, StatusError> {
         let kind = request.kind.clone();
@@ -58,7 +61,7 @@ impl Pipeline {
         self: &Arc<Pipeline>,
         request: &Request,
         style: Style<'_>,
-        make: &mut (dyn FnMut(&Current) -> Result<(Value, Vec<String>), StatusError> + Send),
+        make: &mut Make<'_>,
     ) -> Result<(Bytes, Vec<String>), StatusError> {
         let kind = &request.kind;
         let (namespace, name) = (request.namespace.as_str(), request.name.as_str());

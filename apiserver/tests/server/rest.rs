@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
+/// Method, path, headers, body; code and reason.
+type Refusal<'a> = (Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+
 fn map(name: &str, value: &str) -> Value {
     json!({"metadata": {"name": name, "labels": {"v": value}}, "data": {"k": value}})
 }
@@ -171,7 +174,7 @@ async fn refusals_carry_upstreams_reasons() {
     let json_body = [("content-type", "application/json")];
     let deep = format!("{{\"data\":{}1{}}}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
     let large = format!("{{\"data\":{{\"a\":\"{}\"}}}}", "x".repeat(3_200_000));
-    let table: [(Method, &str, &[(&str, &str)], &str, u16, &str); 9] = [
+    let table: [Refusal<'_>; 9] = [
         (Method::POST, MAPS, &json_body, &deep, 400, "BadRequest"),
         (Method::POST, MAPS, &json_body, &large, 413, "RequestEntityTooLarge"),
         (Method::POST, MAPS, &json_body, "{", 400, "BadRequest"),

@@ -1,5 +1,8 @@
 //! The messages that Keelson's processes exchange: generated from the files under `proto/`, nothing else.
 
+// Comments in .proto files are lists in their own form, which the generator does not indent as rustdoc wants.
+#![allow(clippy::doc_lazy_continuation)]
+
 /// The API server's gRPC door.
 pub mod api {
     tonic::include_proto!("keelson.api.v1");
