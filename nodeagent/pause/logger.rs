@@ -55,8 +55,7 @@ static mut CHUNK: [u8; 8 * 1024] = [0; 8 * 1024];
 fn run(arguments: sys::Arguments) -> i32 {
     sys::block(&[sys::SIGTERM]);
     // SAFETY: one thread, and each static is borrowed here and nowhere else.
-    let (streams, log, chunk) =
-        unsafe { (&mut *&raw mut STREAMS, &mut *&raw mut LOG, &mut *&raw mut CHUNK) };
+    let (streams, log, chunk) = unsafe { (&mut *&raw mut STREAMS, &mut *&raw mut LOG, &mut *&raw mut CHUNK) };
     let mut partial = false;
     let mut index = 1;
     while let (Some(key), Some(value)) = (arguments.get(index), arguments.get(index + 1)) {

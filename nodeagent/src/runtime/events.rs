@@ -9,7 +9,7 @@ use std::sync::Weak;
 use std::time::{Duration, SystemTime};
 
 use containerd_client::events::TaskExit;
-use containerd_client::services::v1::{Container as Stored, SubscribeRequest, UpdateContainerRequest};
+use containerd_client::services::v1::{Container as Stored, PublishRequest, SubscribeRequest, UpdateContainerRequest};
 use prost::Message;
 
 use super::containerd::failed;
@@ -22,6 +22,9 @@ const MESSAGE_LIMIT: u64 = 4096;
 const FALLBACK_BYTES: usize = 2048;
 const FALLBACK_LINES: usize = 80;
 const EXIT_TOPIC: &str = "/tasks/exit";
+const HELLO_TOPIC: &str = "/keelson/hello";
+const HELLO_INTERVAL: Duration = Duration::from_millis(20);
+const HELLO_LIMIT: usize = 500;
 
 /// Ends with the last handle to the runtime.
 pub async fn follow(inner: Weak<Inner>, mut stream: Subscription) {
@@ -63,12 +66,26 @@ pub async fn follow(inner: Weak<Inner>, mut stream: Subscription) {
 pub type Subscription = tonic::Streaming<containerd_client::types::Envelope>;
 
 impl Runtime {
+    /// When it answers, nothing that happens from then on is missed.
+    ///
+    /// containerd answers a subscription with its first event and not before, so one is published until it comes.
     pub(super) async fn subscribe(&self) -> Result<Subscription, Error> {
         let containerd = &self.inner.containerd;
-        let filter = format!("topic==\"{EXIT_TOPIC}\",namespace==\"{}\"", self.inner.options.namespace);
-        let request = SubscribeRequest { filters: vec![filter] };
-        let answer = containerd.events().subscribe(containerd.request(request)).await;
-        answer.map(tonic::Response::into_inner).map_err(failed("subscribing to events"))
+        let namespace = &self.inner.options.namespace;
+        let filters = [EXIT_TOPIC, HELLO_TOPIC].map(|topic| format!("topic==\"{topic}\",namespace==\"{namespace}\""));
+        let mut events = containerd.events();
+        let request = containerd.request(SubscribeRequest { filters: filters.to_vec() });
+        let mut call = std::pin::pin!(events.subscribe(request));
+        let refused = failed("subscribing to events");
+        for _ in 0..HELLO_LIMIT {
+            if let Ok(answer) = tokio::time::timeout(HELLO_INTERVAL, &mut call).await {
+                return answer.map(tonic::Response::into_inner).map_err(refused);
+            }
+            let event = containerd_client::to_any(&TaskExit::default());
+            let hello = PublishRequest { topic: HELLO_TOPIC.into(), event: Some(event) };
+            containerd.events().publish(containerd.request(hello)).await.map_err(failed("publishing an event"))?;
+        }
+        Err(refused(tonic::Status::deadline_exceeded("no event of our own came back")))
     }
 
     fn on_exit(&self, event: TaskExit) {

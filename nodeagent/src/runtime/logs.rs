@@ -152,6 +152,10 @@ fn start_logger(logger: &Path, arguments: &[(&str, String)], stdout: &Path, stde
                 }
                 nix::libc::close(source);
             }
+            // Where a shim waits for it to be closed; nobody waits here, but it must not become the log's.
+            if nix::libc::dup2(0, 5) < 0 {
+                return Err(io::Error::last_os_error());
+            }
             Ok(())
         });
     }

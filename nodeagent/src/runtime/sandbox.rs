@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest};
 use containerd_client::services::v1::{
     CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest, KillRequest, StartRequest,
+    WaitRequest,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
@@ -17,6 +18,7 @@ use super::record::{Record, SandboxRecord, runc_options};
 use super::{ContainerFilter, Error, Image, Protocol, Runtime, Sandbox, SandboxSpec, files, image, oci, random_id};
 use crate::network;
 
+const DELETE_ATTEMPTS: u32 = 5;
 /// Of a pod's shared memory, as upstream has it.
 const SHARED_MEMORY: &str = "size=67108864,mode=1777";
 
@@ -223,26 +225,31 @@ impl Runtime {
             all: false,
             ..KillRequest::default()
         };
-        missing_is_fine(containerd.tasks().kill(containerd.request(kill)).await, "killing sandbox")?;
+        if missing_is_fine(containerd.tasks().kill(containerd.request(kill)).await, "killing sandbox")?.is_some() {
+            let wait = WaitRequest { container_id: id.to_string(), exec_id: String::new() };
+            missing_is_fine(containerd.tasks().wait(containerd.request(wait)).await, "waiting for sandbox")?;
+        }
         self.delete_task(id).await
     }
 
-    /// Waits until the task has ended, however long that takes containerd.
+    /// Waits until the task has ended where it still runs.
     pub(super) async fn delete_task(&self, id: &str) -> Result<(), Error> {
         let containerd = &self.inner.containerd;
-        loop {
+        for attempt in 1.. {
             let delete = DeleteTaskRequest { container_id: id.to_string() };
             match containerd.tasks().delete(containerd.request(delete)).await {
-                Err(status) if status.code() == Code::FailedPrecondition => {
-                    let wait = containerd_client::services::v1::WaitRequest {
-                        container_id: id.to_string(),
-                        exec_id: String::new(),
-                    };
+                // A task on its way out is refused in one way or the other.
+                Err(status)
+                    if attempt < DELETE_ATTEMPTS
+                        && matches!(status.code(), Code::FailedPrecondition | Code::Unknown) =>
+                {
+                    let wait = WaitRequest { container_id: id.to_string(), exec_id: String::new() };
                     missing_is_fine(containerd.tasks().wait(containerd.request(wait)).await, "waiting for task")?;
                 }
                 outcome => return missing_is_fine(outcome, "removing task").map(|_| ()),
             }
         }
+        Ok(())
     }
 
     pub(super) fn shared_memory(&self, id: &str) -> PathBuf {

@@ -32,7 +32,6 @@ pub struct Images {
 /// An image of this machine's platform, unpacked.
 #[derive(Debug)]
 pub struct Unpacked {
-    pub manifest_digest: String,
     pub config_digest: String,
     /// The snapshot that its layers add up to; empty for an image without layers.
     pub chain_id: String,
@@ -73,7 +72,7 @@ impl Images {
         if let Some(unpacked) = self.cache.lock().get(&target.digest) {
             return Ok(Some(unpacked.clone()));
         }
-        let Some((manifest_digest, manifest)) = self.manifest(&target.digest).await? else { return Ok(None) };
+        let Some(manifest) = self.manifest(&target.digest).await? else { return Ok(None) };
         let Some(config) = self.containerd.read_document(&manifest.config.digest).await? else { return Ok(None) };
         let config: Config = serde_json::from_slice(&config)
             .map_err(|error| Error::InvalidSpec(format!("image config {}: {error}", manifest.config.digest)))?;
@@ -92,7 +91,6 @@ impl Images {
         }
         let unpacked = Arc::new(Unpacked {
             size: [&manifest.config].into_iter().chain(&manifest.layers).map(|blob| blob.size.max(0) as u64).sum(),
-            manifest_digest,
             config_digest: manifest.config.digest,
             chain_id,
             execution: config.config,
@@ -105,15 +103,15 @@ impl Images {
         Ok(Some(unpacked))
     }
 
-    async fn manifest(&self, digest: &str) -> Result<Option<(String, Manifest)>, Error> {
+    async fn manifest(&self, digest: &str) -> Result<Option<Manifest>, Error> {
         let Some(document) = self.containerd.read_document(digest).await? else { return Ok(None) };
         let manifest = parse_manifest(digest, &document)?;
         if !manifest.is_index() {
-            return Ok(Some((digest.to_string(), manifest)));
+            return Ok(Some(manifest));
         }
         let Some(chosen) = manifest.for_this_machine() else { return Ok(None) };
         let Some(document) = self.containerd.read_document(&chosen.digest).await? else { return Ok(None) };
-        Ok(Some((chosen.digest.clone(), parse_manifest(&chosen.digest, &document)?)))
+        parse_manifest(&chosen.digest, &document).map(Some)
     }
 
     /// Applies what is not there yet, in order; the config's label keeps the snapshots from the garbage collector.

@@ -112,7 +112,6 @@ mod tests {
     fn image(entrypoint: &[&str], cmd: &[&str]) -> Unpacked {
         let texts = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
         Unpacked {
-            manifest_digest: String::new(),
             config_digest: String::new(),
             chain_id: String::new(),
             size: 0,
