@@ -9,7 +9,7 @@ use super::{
     Answer, Attributes, Operation, Pipeline, Request, codec, metadata, trace, validation,
     write::{self, Written},
 };
-use crate::{cache::with_version, cluster::Cluster, registry::Context};
+use crate::{cache::with_version, cluster::Cluster, registry::Context, storage::Companion};
 
 /// How many names generateName tries before it gives up (upstream's number).
 const NAME_ATTEMPTS: usize = 8;
@@ -74,7 +74,7 @@ impl Pipeline {
             if let Some(validated) = &validated {
                 object = validated.clone();
             }
-            let companions = kind.strategy.companions(context, &mut object, None)?;
+            let companions = self.companions(context, &mut object, None).await?;
             let name = meta::name(&object).to_owned();
             if request.options.dry_run {
                 if self.current(kind, &request.namespace, &name).await?.is_some() {
@@ -104,6 +104,28 @@ impl Pipeline {
             }
         }
         Err(StatusError::server_timeout(&resource, "create", 1))
+    }
+
+    /// The companions of a write. A refusal may come from a cache that does not know yet what was released a moment ago,
+    /// so it only counts once the cache has caught up.
+    pub(super) async fn companions(
+        &self,
+        context: &Context<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Vec<Companion>, StatusError> {
+        if !context.kind.strategy.allocates() {
+            return Ok(Vec::new());
+        }
+        let asked = object.clone();
+        match context.kind.strategy.companions(context, object, old) {
+            Ok(companions) => Ok(companions),
+            Err(_) => {
+                self.cache.caught_up(&self.store).await?;
+                *object = asked;
+                context.kind.strategy.companions(context, object, old)
+            }
+        }
     }
 
     pub(super) fn context<'a>(&self, request: &'a Request, cluster: &'a Cluster, now: &'a str) -> Context<'a> {

@@ -185,7 +185,7 @@ impl Pipeline {
             return self.commit(request, kind, place, current.revision, None, companions).await;
         }
         let companions = match style {
-            Style::Main => kind.strategy.companions(context, object, Some(&current.value))?,
+            Style::Main => self.companions(context, object, Some(&current.value)).await?,
             _ => Vec::new(),
         };
         self.commit(request, kind, place, current.revision, Some(object), companions).await

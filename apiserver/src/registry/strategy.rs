@@ -117,7 +117,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Further changes when the object is marked as deleting (a Namespace's phase becomes Terminating).
     fn on_mark_deleting(&self, _object: &mut Value) {}
 
-    /// `companions` changes the object, so each attempt begins with what was validated.
+    /// The kind has companions. `companions` may change the object, so each attempt begins with what was validated.
     fn allocates(&self) -> bool {
         false
     }
