@@ -8,7 +8,7 @@ use super::pull_secrets;
 use super::reference::Reference;
 use crate::pods::events::PodEvents;
 use crate::pods::memory::Reason;
-use crate::runtime::{self, Image, Runtime};
+use crate::runtime::{Image, Runtime};
 
 /// Why there is no image for a container.
 #[derive(Debug)]
@@ -87,12 +87,9 @@ async fn pull(
         Err(error) => {
             let why = error.to_string();
             events.warning(&container.name, "Failed", &format!("Failed to pull image \"{asked}\": {why}"));
-            let reason = match error {
-                runtime::Error::RegistryUnavailable { .. } => "RegistryUnavailable",
-                _ => "ErrImagePull",
-            };
-            events.warning(&container.name, "Failed", &format!("Error: {reason}"));
-            Err(Failure { reason: Reason::new(reason, why), retry: true })
+            // An unreachable registry is no case of its own: containerd's CRI tells it no apart either.
+            events.warning(&container.name, "Failed", "Error: ErrImagePull");
+            Err(Failure { reason: Reason::new("ErrImagePull", why), retry: true })
         }
     }
 }

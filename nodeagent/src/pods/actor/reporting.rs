@@ -79,7 +79,7 @@ impl PodRole {
         for (name, image) in &mut self.memory.images {
             let ImageState::Failed { reason, backoff, retry: true } = image else { continue };
             let shown = Duration::try_from(now.duration_since(backoff.since)).unwrap_or_default() >= ERROR_SHOWN;
-            if shown && matches!(reason.reason.as_str(), "ErrImagePull" | "RegistryUnavailable") {
+            if shown && reason.reason == "ErrImagePull" {
                 announced.push((name.clone(), reason.clone()));
                 *reason = Reason::new("ImagePullBackOff", String::new());
             }

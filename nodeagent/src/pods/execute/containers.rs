@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Lifecycle, Service};
 use super::super::mail::{Done, Failure};
 use super::super::observation::spec_hash;
 use super::super::security;
-use super::super::{cgroups, hooks, spec};
+use super::super::{cgroups, dns, hooks, spec};
 use super::{Job, blocking};
 use crate::environment::{expansion, services, variables};
 use crate::images::reference;
@@ -97,9 +97,14 @@ impl Job {
         &self,
         container: &Container,
         attempt: u32,
-        environment: Vec<(String, String)>,
+        mut environment: Vec<(String, String)>,
         mounts: Vec<runtime::Mount>,
     ) -> ContainerSpec {
+        let node = &self.context.node;
+        if !environment.iter().any(|(name, _)| name == "HOSTNAME") {
+            let hostname = dns::hostname(&self.pod, &node.name, &node.dns.domain).0;
+            environment.insert(0, ("HOSTNAME".to_owned(), hostname));
+        }
         let lookup = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let expand = |words: &Option<Vec<String>>| -> Vec<String> {
             words.iter().flatten().map(|word| expansion::expand(word, lookup)).collect()
@@ -117,7 +122,7 @@ impl Job {
             devices: Vec::new(),
             security: security::merged(&self.pod, container),
             resources: cgroups::of_container(container),
-            oom_score_adj: cgroups::oom_score_adj(&self.pod, container, self.context.node.memory_capacity),
+            oom_score_adj: cgroups::oom_score_adj(&self.pod, container, node.memory_capacity),
             tty: container.tty.unwrap_or(false),
             stdin: container.stdin.unwrap_or(false),
             stdin_once: container.stdin_once.unwrap_or(false),
