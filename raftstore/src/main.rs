@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options: raftstore::Options = keelson_process::configuration::parse();
-    let telemetry = options.telemetry.clone();
+    let mut telemetry = options.telemetry.clone();
+    // What openraft and sled call information is for their developers. A filter of the operator's own is left alone.
+    if !telemetry.log_level.contains(['=', ',']) {
+        telemetry.log_level.push_str(",openraft=warn,sled=warn");
+    }
     keelson_process::main("raftstore", &telemetry, |process| raftstore::run(options, process))
 }

@@ -22,19 +22,19 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
 
     /// URLs to listen on for clients.
-    #[arg(long, value_delimiter = ',', default_value = "http://localhost:2379")]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_value = "http://localhost:2379")]
     pub listen_client_urls: Vec<String>,
     /// URLs that clients are told to use.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     pub advertise_client_urls: Vec<String>,
     /// URLs to listen on for the other members.
-    #[arg(long, value_delimiter = ',', default_value = "http://localhost:2380")]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_value = "http://localhost:2380")]
     pub listen_peer_urls: Vec<String>,
     /// URLs that the other members reach this one at.
-    #[arg(long, value_delimiter = ',', default_value = "http://localhost:2380")]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: Vec<String>,
     /// URLs (http or https) to serve /healthz, /livez, /readyz and /metrics on.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     pub listen_metrics_urls: Vec<String>,
 
     /// The members that found the cluster: NAME=PEER_URL,...; without it, this member alone.
@@ -92,7 +92,7 @@ pub struct Options {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub client_cert_auth: bool,
     /// Common names of the clients that are let in; without it, all that the CA has signed.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     pub client_cert_allowed_cn: Vec<String>,
 
     /// The peer door's certificate, and this member's own towards the others.
@@ -108,7 +108,7 @@ pub struct Options {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub peer_client_cert_auth: bool,
     /// Common names of the members that are let in; without it, all that the CA has signed.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     pub peer_cert_allowed_cn: Vec<String>,
 
     #[command(flatten)]
@@ -181,5 +181,9 @@ mod tests {
         ]);
         assert!(options.client_cert_auth && options.peer_client_cert_auth);
         assert_eq!(options.listen_client_urls.len(), 2);
+        let twice = ["raftstore", "--listen-client-urls=http://a:1", "--listen-client-urls=http://b:2"];
+        let twice = twice.map(Into::into).to_vec();
+        let options: Options = keelson_process::configuration::parse_from(twice).expect("the last one counts");
+        assert_eq!(options.listen_client_urls, ["http://b:2"]);
     }
 }

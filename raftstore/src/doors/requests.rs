@@ -165,6 +165,9 @@ impl Requests {
     /// Commits a change and hands out what it came to, refusals as errors.
     pub async fn propose(&self, change: Change) -> Result<Outcome, Status> {
         if grows(&change) {
+            if change_len(&change) > self.limits.max_request_bytes {
+                return Err(Refusal::RequestTooLarge.into());
+            }
             self.check_space(&change).await?;
         }
         let outcome = self.consensus.propose(wire::Command { change: Some(change) }).await?;

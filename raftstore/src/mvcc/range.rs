@@ -66,8 +66,9 @@ impl KeyRange {
 /// Answers a range request from a picture. `values` may know more than the picture's database: the writer's does.
 pub fn range(state: &State, values: &impl Values, request: &RangeRequest) -> Result<RangeResponse, Error> {
     let now = state.revision;
-    let at = if request.revision <= 0 { now } else { request.revision };
-    if at > now {
+    // The newest, within a transaction also what it has changed itself.
+    let at = if request.revision <= 0 { i64::MAX } else { request.revision };
+    if request.revision > now {
         return Err(Refusal::FutureRevision.into());
     }
     if at < state.compacted {

@@ -80,6 +80,9 @@ impl Consensus {
             max_in_snapshot_log_to_keep: KEPT_ENTRIES,
             purge_batch_size: 256,
             max_payload_entries: 128,
+            // Queues inside openraft: what is proposed waits for its answer, so there is never more than the doors let in.
+            api_channel_size: Some(8_192),
+            notification_channel_size: Some(8_192),
             enable_pre_vote: Some(true),
             ..Default::default()
         };

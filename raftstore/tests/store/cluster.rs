@@ -1,0 +1,161 @@
+//! Three members: leaders die, followers forward, members join, and nothing acknowledged is lost.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use keelson_wire::etcdserverpb as etcd;
+use tokio::sync::Mutex;
+
+use crate::harness::{Cluster, Member, get, prefix, put};
+
+/// Writes numbers in order to a key of its own, to whichever member answers; remembers what was acknowledged.
+async fn write(urls: Vec<String>, key: String, acknowledged: Arc<Mutex<BTreeMap<String, u64>>>, stop: Arc<AtomicBool>) {
+    let mut number = 0_u64;
+    let mut turn = key.len();
+    while !stop.load(Ordering::Acquire) {
+        number += 1;
+        turn += 1;
+        let url = urls[turn % urls.len()].clone();
+        let endpoint = tonic::transport::Endpoint::from_shared(url).expect("a URL").timeout(Duration::from_secs(3));
+        let Ok(channel) = endpoint.connect().await else { continue };
+        let mut kv = etcd::kv_client::KvClient::new(channel);
+        while kv.put(put(&key, number.to_string())).await.is_ok() {
+            acknowledged.lock().await.insert(key.clone(), number);
+            if stop.load(Ordering::Acquire) {
+                return;
+            }
+            number += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_leaders_lose_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::started(3);
+    cluster.leader().await;
+    let urls: Vec<String> = cluster.members.iter().map(Member::client_url).collect();
+    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|number| {
+            let key = format!("writer{number}");
+            tokio::spawn(write(urls.clone(), key, acknowledged.clone(), stop.clone()))
+        })
+        .collect();
+    let total = |acknowledged: &BTreeMap<String, u64>| acknowledged.values().sum::<u64>();
+    for _ in 0..3 {
+        let before = total(&*acknowledged.lock().await);
+        let leader = cluster.leader().await;
+        cluster.members[leader].kill();
+        // The two that are left go on.
+        crate::harness_wait(|| async { total(&*acknowledged.lock().await) > before + 20 }).await;
+        cluster.members[leader].start();
+        cluster.members[leader].kv().await;
+    }
+    stop.store(true, Ordering::Release);
+    for writer in writers {
+        writer.await.expect("the writer ends");
+    }
+    let acknowledged = acknowledged.lock().await;
+    for member in &cluster.members {
+        let mut kv = member.kv().await;
+        for (key, number) in acknowledged.iter() {
+            let found = kv.range(get(key)).await.expect("read").into_inner();
+            let value: u64 = String::from_utf8_lossy(&found.kvs[0].value).parse().expect("a number");
+            // A write whose answer was lost may have been made after the last one that was acknowledged.
+            assert!(value >= *number, "{} has {value} of {key}, but {number} was acknowledged", member.name);
+        }
+    }
+    assert_equal_hashes(&cluster).await;
+}
+
+async fn assert_equal_hashes(cluster: &Cluster) {
+    let mut hashes = Vec::new();
+    let mut revision = 0;
+    for member in &cluster.members {
+        let mut kv = member.kv().await;
+        // A linearizable read brings the member up to date.
+        let read = kv.range(get("nothing")).await.expect("read").into_inner();
+        if revision == 0 {
+            revision = read.header.expect("a header").revision;
+        }
+        let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(member.channel().await);
+        let hash = maintenance.hash_kv(etcd::HashKvRequest { revision }).await.expect("a hash").into_inner();
+        hashes.push(hash.hash);
+    }
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_takes_writes_and_reads_them_back() {
+    let cluster = Cluster::started(3);
+    cluster.leader().await;
+    for (number, member) in cluster.members.iter().enumerate() {
+        let mut kv = member.kv().await;
+        let key = format!("key{number}");
+        kv.put(put(&key, "value")).await.expect("put");
+        // The member that took the write has it at once, also for reads that ask nobody.
+        let read = etcd::RangeRequest { serializable: true, ..get(&key) };
+        assert_eq!(kv.range(read).await.expect("read").into_inner().count, 1);
+    }
+    for member in &cluster.members {
+        let mut kv = member.kv().await;
+        assert_eq!(kv.range(prefix("key")).await.expect("read").into_inner().count, 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_survive_a_change_of_leader_and_end_after_it() {
+    let mut cluster = Cluster::started(3);
+    let leader = cluster.leader().await;
+    let mut lease = etcd::lease_client::LeaseClient::new(cluster.members[leader].channel().await);
+    let granted = lease.lease_grant(etcd::LeaseGrantRequest { ttl: 2, id: 77 }).await.expect("granted").into_inner();
+    assert_eq!((granted.id, granted.ttl), (77, 2));
+    let mut kv = cluster.members[leader].kv().await;
+    kv.put(etcd::PutRequest { lease: 77, ..put("leased", "x") }).await.expect("put");
+    cluster.members[leader].kill();
+    let other = cluster.leader().await;
+    let mut kv = cluster.members[other].kv().await;
+    crate::harness_wait(|| {
+        let mut kv = kv.clone();
+        async move { kv.range(get("leased")).await.is_ok_and(|found| found.into_inner().count == 0) }
+    })
+    .await;
+    assert_eq!(kv.range(get("leased")).await.expect("read").into_inner().count, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_joins_by_snapshot_and_a_member_leaves() {
+    let mut cluster = Cluster::started(1);
+    let mut kv = cluster.members[0].kv().await;
+    for number in 0..300 {
+        kv.put(put(&format!("key{number:03}"), vec![b'v'; 2_000])).await.expect("put");
+    }
+    let mut joiner = Member::new("joiner", cluster.directory.path().join("joiner"));
+    let mut members = etcd::cluster_client::ClusterClient::new(cluster.members[0].channel().await);
+    let add = etcd::MemberAddRequest { peer_ur_ls: vec![joiner.peer_url()], is_learner: true };
+    let added = members.member_add(add).await.expect("added").into_inner();
+    let id = added.member.expect("the member").id;
+    let initial =
+        format!("m1={},joiner={}", cluster.members[0].peer_url(), joiner.peer_url());
+    joiner.flags =
+        ["--initial-cluster", &initial, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec();
+    joiner.start();
+    let mut joined_kv = joiner.kv().await;
+    let read = etcd::RangeRequest { serializable: true, ..prefix("key") };
+    crate::harness_wait(|| {
+        let (mut kv, read) = (joined_kv.clone(), read.clone());
+        async move { kv.range(read).await.is_ok_and(|found| found.into_inner().count == 300) }
+    })
+    .await;
+    members.member_promote(etcd::MemberPromoteRequest { id }).await.expect("promoted");
+    joined_kv.put(put("from-the-new-one", "x")).await.expect("put");
+    let listed = members.member_list(etcd::MemberListRequest { linearizable: true }).await.expect("listed");
+    assert_eq!(listed.into_inner().members.iter().filter(|member| !member.is_learner).count(), 2);
+    members.member_remove(etcd::MemberRemoveRequest { id }).await.expect("removed");
+    joiner.kill();
+    kv.put(put("alone-again", "x")).await.expect("put");
+    cluster.members[0].kill();
+}

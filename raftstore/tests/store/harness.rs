@@ -1,0 +1,182 @@
+//! Members as processes in directories of their own, on ports of the loopback; all of it goes with the test.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use keelson_wire::etcdserverpb as etcd;
+use keelson_wire::etcdserverpb::kv_client::KvClient;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// A bound for what should take far less: a machine under load is slow, a hang is longer.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
+pub struct Member {
+    pub name: String,
+    pub client_port: u16,
+    pub peer_port: u16,
+    pub data_dir: PathBuf,
+    pub flags: Vec<String>,
+    /// Runs the member under this command (strace).
+    pub wrapper: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Member {
+    pub fn new(name: &str, data_dir: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            client_port: free_port(),
+            peer_port: free_port(),
+            data_dir,
+            flags: Vec::new(),
+            wrapper: Vec::new(),
+            process: None,
+        }
+    }
+
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    pub fn client_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    pub fn start(&mut self) {
+        let binary = env!("CARGO_BIN_EXE_raftstore");
+        let mut words = self.wrapper.clone();
+        words.push(binary.to_owned());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.data_dir.with_extension("log"))
+            .expect("a log file");
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .args(["--name", &self.name, "--log-level", "info", "--data-dir"])
+            .arg(&self.data_dir)
+            .args(["--disk-reserve-bytes", "1048576"])
+            .args(["--listen-client-urls", &self.client_url()])
+            .args(["--listen-peer-urls", &self.peer_url()])
+            .args(["--initial-advertise-peer-urls", &self.peer_url()])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.process = Some(command.spawn().expect("the member starts"));
+    }
+
+    /// SIGKILL: nothing of the process gets a word in.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for the end. Whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        let Some(mut process) = self.process.take() else { return true };
+        let asked = Command::new("kill").arg(process.id().to_string()).status().expect("kill runs");
+        assert!(asked.success());
+        process.wait().expect("it ends").success()
+    }
+
+    pub async fn kv(&self) -> KvClient<Channel> {
+        let channel = self.channel().await;
+        KvClient::new(channel).max_decoding_message_size(usize::MAX)
+    }
+
+    /// Connects as soon as the door is open.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(self.client_url()).expect("a URL");
+        let started = Instant::now();
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => return channel,
+                Err(error) => {
+                    let log = || std::fs::read_to_string(self.data_dir.with_extension("log")).unwrap_or_default();
+                    assert!(started.elapsed() < PATIENCE, "{} does not answer: {error}\n{}", self.name, log());
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Members that found a cluster together.
+pub struct Cluster {
+    pub members: Vec<Member>,
+    pub directory: TempDir,
+}
+
+impl Cluster {
+    pub fn new(count: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let names: Vec<String> = (1..=count).map(|number| format!("m{number}")).collect();
+        let mut members: Vec<Member> =
+            names.iter().map(|name| Member::new(name, directory.path().join(name))).collect();
+        let initial: Vec<String> =
+            members.iter().map(|member| format!("{}={}", member.name, member.peer_url())).collect();
+        for member in &mut members {
+            member.flags = vec!["--initial-cluster".to_owned(), initial.join(",")];
+        }
+        Self { members, directory }
+    }
+
+    pub fn started(count: usize) -> Self {
+        let mut cluster = Self::new(count);
+        cluster.members.iter_mut().for_each(Member::start);
+        cluster
+    }
+
+    /// The member that the others follow, by its place.
+    pub async fn leader(&self) -> usize {
+        let started = Instant::now();
+        loop {
+            for (place, member) in self.members.iter().enumerate() {
+                if member.process.is_none() {
+                    continue;
+                }
+                let channel = member.channel().await;
+                let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(channel);
+                if let Ok(status) = maintenance.status(etcd::StatusRequest {}).await {
+                    let status = status.into_inner();
+                    if status.header.is_some_and(|header| header.member_id == status.leader) {
+                        return place;
+                    }
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub fn put(key: &str, value: impl Into<bytes::Bytes>) -> etcd::PutRequest {
+    etcd::PutRequest { key: key.to_owned().into(), value: value.into(), ..Default::default() }
+}
+
+pub fn get(key: &str) -> etcd::RangeRequest {
+    etcd::RangeRequest { key: key.to_owned().into(), ..Default::default() }
+}
+
+pub fn prefix(prefix: &str) -> etcd::RangeRequest {
+    let mut end = prefix.as_bytes().to_vec();
+    *end.last_mut().expect("not empty") += 1;
+    etcd::RangeRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() }
+}

@@ -1,0 +1,18 @@
+//! raftstore as a process, asked by real clients: etcdctl and gRPC.
+
+mod cluster;
+mod durability;
+mod harness;
+mod interoperability;
+mod space;
+mod tls;
+mod watching;
+
+/// Waits until the condition holds.
+async fn harness_wait<Holds: Future<Output = bool>>(mut holds: impl FnMut() -> Holds) {
+    let started = std::time::Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < harness::PATIENCE, "the condition does not come to hold");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
