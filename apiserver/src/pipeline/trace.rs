@@ -36,7 +36,7 @@ pub(super) fn stamp(request: &Request, object: &mut Value, old: Option<&Value>) 
         return;
     }
     let changed = old.is_none_or(|old| old.get("spec") != object.get("spec"));
-    if !changed || !request.subresource.is_empty() {
+    if !changed {
         return;
     }
     if let Some(traceparent) = keelson_process::telemetry::current_traceparent() {

@@ -112,7 +112,8 @@ impl Pipeline {
         if !request.kind.traced {
             return Ok(self.store.commit(write).await?);
         }
-        let span = tracing::info_span!("store transaction", key = %write.key);
+        let span =
+            tracing::info_span!(target: keelson_process::telemetry::TRACE, "store transaction", key = %write.key);
         Ok(tracing::Instrument::instrument(self.store.commit(write), span).await?)
     }
 }
