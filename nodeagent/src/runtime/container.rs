@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use containerd_client::services::v1::snapshots::{MountsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest};
 use containerd_client::services::v1::{
     CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, KillRequest, StartRequest,
 };
@@ -28,6 +27,11 @@ const START_FAILED: i32 = 128;
 impl Runtime {
     /// Its root file system and its place in containerd; nothing runs yet.
     pub async fn create_container(&self, sandbox: &Sandbox, spec: &ContainerSpec) -> Result<Container, Error> {
+        let (runtime, sandbox, spec) = (self.clone(), sandbox.clone(), spec.clone());
+        super::to_the_end(async move { runtime.make_container(&sandbox, &spec).await }).await
+    }
+
+    async fn make_container(&self, sandbox: &Sandbox, spec: &ContainerSpec) -> Result<Container, Error> {
         let inner = &self.inner;
         let containerd = &inner.containerd;
         // The caller's copy may be of before a restart of the agent.
@@ -40,21 +44,8 @@ impl Runtime {
 
         let id = random_id(32);
         let termination_message_file = self.make_termination_message_file(sandbox, spec)?;
-        let lease = containerd.lease("container").await?;
         let made = async {
-            let prepare = PrepareSnapshotRequest {
-                snapshotter: inner.options.snapshotter.clone(),
-                key: id.clone(),
-                parent: unpacked.chain_id.clone(),
-                labels: Default::default(),
-            };
-            let mounts = containerd
-                .snapshots()
-                .prepare(containerd.leased(prepare, &lease))
-                .await
-                .map_err(failed("preparing snapshot"))?
-                .into_inner()
-                .mounts;
+            let mounts = self.prepare_snapshot(&id, &unpacked.chain_id).await?;
             let shared_memory = self.shared_memory(&sandbox.id);
             let oci = oci::container(&oci::ContainerInput {
                 id: &id,
@@ -103,7 +94,6 @@ impl Runtime {
             Ok(record)
         }
         .await;
-        containerd.release(lease).await;
         match made {
             Ok(record) => {
                 let container = from_record(&id, &record);
@@ -137,6 +127,11 @@ impl Runtime {
 
     /// An error leaves the container Exited with reason `StartError` and exit code 128.
     pub async fn start_container(&self, id: &str) -> Result<Container, Error> {
+        let (runtime, id) = (self.clone(), id.to_string());
+        super::to_the_end(async move { runtime.start(&id).await }).await
+    }
+
+    async fn start(&self, id: &str) -> Result<Container, Error> {
         let row = self.inner.table.require(id)?;
         if row.container.is_running() {
             return Ok(row.container);
@@ -180,14 +175,7 @@ impl Runtime {
     async fn run_task(&self, id: &str, record: &ContainerRecord) -> Result<u32, Error> {
         let inner = &self.inner;
         let containerd = &inner.containerd;
-        let mounts = MountsRequest { snapshotter: inner.options.snapshotter.clone(), key: id.to_string() };
-        let rootfs = containerd
-            .snapshots()
-            .mounts(containerd.request(mounts))
-            .await
-            .map_err(failed("reading mounts"))?
-            .into_inner()
-            .mounts;
+        let rootfs = self.snapshot_mounts(id).await?;
         let streams = logs::streams(&inner.options, &inner.logger, id, record)?;
         let task = CreateTaskRequest {
             container_id: id.to_string(),
@@ -277,13 +265,6 @@ impl Runtime {
         logs::remove_streams(&self.inner.options, id)?;
         self.inner.table.remove(id);
         Ok(())
-    }
-
-    async fn remove_snapshot(&self, id: &str) -> Result<(), Error> {
-        let containerd = &self.inner.containerd;
-        let remove = RemoveSnapshotRequest { snapshotter: self.inner.options.snapshotter.clone(), key: id.to_string() };
-        missing_is_fine(containerd.snapshots().remove(containerd.request(remove)).await, "removing snapshot")
-            .map(|_| ())
     }
 
     pub async fn container(&self, id: &str) -> Result<Option<Container>, Error> {

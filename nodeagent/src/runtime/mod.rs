@@ -24,6 +24,7 @@ mod record;
 mod recovery;
 mod request;
 mod sandbox;
+mod snapshot;
 mod state;
 mod table;
 
@@ -143,6 +144,16 @@ impl Runtime {
     pub fn usage(&self, cgroup: &str) -> Option<Usage> {
         let of_container = self.inner.table.row(cgroup).map(|row| row.record.cgroup);
         self.inner.cgroups.usage(of_container.as_deref().unwrap_or(cgroup))
+    }
+}
+
+/// Runs it to its end, whether or not the caller stays to hear of it: what is made in several steps is made whole.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::Oci(format!("work was cut off: {error}"))),
     }
 }
 

@@ -122,8 +122,8 @@ impl Runtime {
         }
     }
 
-    /// Drops what no sandbox of ours claims: network namespaces, shared memory, CNI attachments, pipes, and cgroups
-    /// of pods below `cgroup_root`'s QoS groups.
+    /// Drops what no sandbox of ours claims: network namespaces, shared memory, CNI attachments, pipes, root file
+    /// systems, and cgroups of pods below `cgroup_root`'s QoS groups. To be called while nothing is being made.
     pub async fn collect_garbage(&self, cgroup_root: &str) -> Result<(), Error> {
         let inner = &self.inner;
         let sandboxes = inner.table.sandboxes();
@@ -143,6 +143,12 @@ impl Runtime {
             if inner.table.row(&name).is_none() && !name.starts_with("exec-") {
                 super::logs::remove_streams(&inner.options, &name)?;
             }
+        }
+        let mut containers = living.clone();
+        let all = inner.table.containers(&super::ContainerFilter::default());
+        containers.extend(all.into_iter().map(|container| container.id));
+        for orphan in self.orphaned_snapshots(&containers).await? {
+            self.remove_snapshot(&orphan).await?;
         }
         let used: HashSet<&str> = sandboxes.iter().map(|sandbox| sandbox.cgroup_parent.as_str()).collect();
         let root = cgroup_root.trim_end_matches('/');

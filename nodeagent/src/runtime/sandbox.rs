@@ -1,21 +1,22 @@
 //! Sandboxes: a pod's cgroup, namespaces, network and pause container, made and taken down as one.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest};
 use containerd_client::services::v1::{
     CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest, KillRequest, StartRequest,
     WaitRequest,
 };
+use containerd_client::types::Mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use tonic::Code;
 
 use super::containerd::{failed, missing_is_fine};
 use super::record::{Record, SandboxRecord, runc_options};
-use super::{ContainerFilter, Error, Image, Protocol, Runtime, Sandbox, SandboxSpec, files, image, oci, random_id};
+use super::{ContainerFilter, Error, Protocol, Runtime, Sandbox, SandboxSpec, files, oci, random_id};
 use crate::network;
 
 const DELETE_ATTEMPTS: u32 = 5;
@@ -25,18 +26,25 @@ const SHARED_MEMORY: &str = "size=67108864,mode=1777";
 impl Runtime {
     /// Cgroup, network namespace, CNI ADD, pause container: all up when it returns. Cleans up after itself when it
     /// fails.
+    ///
+    /// A caller that is no longer interested does not stop it half way: the sandbox is then among
+    /// [`Runtime::sandboxes`].
     pub async fn create_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox, Error> {
-        let id = random_id(32);
-        match self.build_sandbox(&id, spec).await {
-            Ok(sandbox) => Ok(sandbox),
-            Err(error) => {
-                if let Err(left) = self.tear_down_sandbox(&id, spec.host_network).await {
-                    tracing::warn!(sandbox = id, pod = spec.pod.name, error = %left, "cannot clean up a failed sandbox");
+        let (runtime, spec) = (self.clone(), spec.clone());
+        super::to_the_end(async move {
+            let id = random_id(32);
+            match runtime.build_sandbox(&id, &spec).await {
+                Ok(sandbox) => Ok(sandbox),
+                Err(error) => {
+                    if let Err(left) = runtime.tear_down_sandbox(&id, spec.host_network).await {
+                        tracing::warn!(sandbox = id, pod = spec.pod.name, error = %left, "cannot clean up a failed sandbox");
+                    }
+                    runtime.inner.table.remove_sandbox(&id);
+                    Err(error)
                 }
-                self.inner.table.remove_sandbox(&id);
-                Err(error)
             }
-        }
+        })
+        .await
     }
 
     async fn build_sandbox(&self, id: &str, spec: &SandboxSpec) -> Result<Sandbox, Error> {
@@ -63,30 +71,21 @@ impl Runtime {
         if !spec.host_ipc {
             self.mount_shared_memory(id)?;
         }
-        if !spec.host_network {
-            inner.namespaces.create(id).await?;
-        }
-        inner.table.put_sandbox(sandbox.clone());
-
-        // The network is set up from outside the namespace while the pause container starts inside.
-        let attach = async {
-            let Some(netns) = &netns else { return Ok(Vec::new()) };
-            inner
-                .network
-                .add(&network::Pod {
-                    sandbox_id: id,
-                    netns,
-                    namespace: &spec.pod.namespace,
-                    name: &spec.pod.name,
-                    uid: &spec.pod.uid,
-                    port_mappings: port_mappings(spec),
-                })
-                .await
-                .map_err(Error::Network)
+        inner.table.put_sandbox(sandbox);
+        let make_namespace = async {
+            match spec.host_network {
+                true => Ok(()),
+                false => inner.namespaces.create(id).await.map(|_| ()).map_err(Error::Network),
+            }
         };
-        let start = self.start_pause(id, spec, record, netns.as_deref());
-        // Neither is cut off when the other fails: what is half made cannot be cleaned up.
-        let (addresses, pid) = tokio::join!(attach, start);
+        let (made, rootfs) = tokio::join!(make_namespace, self.prepare_pause(id, spec, record, netns.as_deref()));
+        made?;
+        let rootfs = rootfs?;
+
+        // The network is set up from outside the namespace while the pause container starts inside. Neither is cut
+        // off when the other fails: what is half made cannot be cleaned up.
+        let (addresses, pid) =
+            tokio::join!(self.attach_network(id, spec, netns.as_deref()), self.start_pause(id, rootfs));
         let (addresses, pid) = (addresses?, pid?);
         files::write_pod_files(spec, &addresses)?;
         let ready = inner.table.change_sandbox(id, |sandbox| {
@@ -97,45 +96,44 @@ impl Runtime {
         ready.ok_or_else(|| Error::NotFound { kind: "sandbox", id: id.to_string() })
     }
 
-    async fn start_pause(
+    async fn attach_network(&self, id: &str, spec: &SandboxSpec, netns: Option<&Path>) -> Result<Vec<IpAddr>, Error> {
+        let Some(netns) = netns else { return Ok(Vec::new()) };
+        let pod = network::Pod {
+            sandbox_id: id,
+            netns,
+            namespace: &spec.pod.namespace,
+            name: &spec.pod.name,
+            uid: &spec.pod.uid,
+            port_mappings: port_mappings(spec),
+        };
+        self.inner.network.add(&pod).await.map_err(Error::Network)
+    }
+
+    async fn prepare_pause(
         &self,
         id: &str,
         spec: &SandboxSpec,
         record: SandboxRecord,
         netns: Option<&Path>,
-    ) -> Result<u32, Error> {
+    ) -> Result<Vec<Mount>, Error> {
         let inner = &self.inner;
-        let (pause, unpacked): (Image, _) =
-            inner.images.find(image::PAUSE).await?.ok_or_else(|| Error::ImageNotPresent(image::PAUSE.into()))?;
+        let (pause, unpacked) = inner.images.pause().await?;
         let input = oci::SandboxInput { id, spec, netns, image: &unpacked, limits: &inner.limits };
         let oci = oci::sandbox(&input)?;
-        let prepare = PrepareSnapshotRequest {
-            snapshotter: inner.options.snapshotter.clone(),
-            key: id.to_string(),
-            parent: unpacked.chain_id.clone(),
-            labels: Default::default(),
-        };
+        let rootfs = self.prepare_snapshot(id, &unpacked.chain_id).await?;
+        let options = runc_options(inner.options.runc_root.as_deref());
+        let stored = Record::Sandbox(record)
+            .stored(id, &pause.reference, &inner.options.snapshotter, &oci, options)
+            .map_err(|error| Error::InvalidSpec(error.to_string()))?;
+        let create = CreateContainerRequest { container: Some(stored) };
         let containerd = &inner.containerd;
-        let lease = containerd.lease("sandbox").await?;
-        let made = async {
-            let rootfs = containerd
-                .snapshots()
-                .prepare(containerd.leased(prepare, &lease))
-                .await
-                .map_err(failed("preparing snapshot"))?
-                .into_inner()
-                .mounts;
-            let options = runc_options(inner.options.runc_root.as_deref());
-            let stored = Record::Sandbox(record)
-                .stored(id, &pause.reference, &inner.options.snapshotter, &oci, options.clone())
-                .map_err(|error| Error::InvalidSpec(error.to_string()))?;
-            let create = CreateContainerRequest { container: Some(stored) };
-            containerd.containers().create(containerd.request(create)).await.map_err(failed("creating container"))?;
-            Ok::<_, Error>((rootfs, options))
-        }
-        .await;
-        containerd.release(lease).await;
-        let (rootfs, options) = made?;
+        containerd.containers().create(containerd.request(create)).await.map_err(failed("creating container"))?;
+        Ok(rootfs)
+    }
+
+    async fn start_pause(&self, id: &str, rootfs: Vec<Mount>) -> Result<u32, Error> {
+        let containerd = &self.inner.containerd;
+        let options = runc_options(self.inner.options.runc_root.as_deref());
         let task = CreateTaskRequest { container_id: id.to_string(), rootfs, options, ..CreateTaskRequest::default() };
         let created = containerd.tasks().create(containerd.request(task)).await.map_err(oci_failure)?;
         let start = StartRequest { container_id: id.to_string(), exec_id: String::new() };
@@ -163,8 +161,13 @@ impl Runtime {
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.inner.table.sandbox(id) else { return Ok(()) };
         let containers = self.inner.table.containers(&of_sandbox(id));
-        futures::future::try_join_all(containers.iter().map(|one| self.remove_container(&one.id))).await?;
+        futures::future::try_join_all(containers.iter().map(|one| self.end_container(&one.id))).await?;
         self.inner.table.change_sandbox(id, ended);
+        // Nothing runs any more: the network goes while the containers are put away.
+        let put_away = futures::future::try_join_all(containers.iter().map(|one| self.remove_container(&one.id)));
+        let (put_away, detached) = tokio::join!(put_away, self.detach(id, sandbox.host_network));
+        put_away?;
+        detached?;
         self.tear_down_sandbox(id, sandbox.host_network).await?;
         // The cgroup is the pod's: another sandbox of the pod may live in it.
         let shared = self
@@ -182,12 +185,15 @@ impl Runtime {
 
     async fn end_containers(&self, sandbox_id: &str) -> Result<(), Error> {
         let containers = self.inner.table.containers(&of_sandbox(sandbox_id));
-        let running = containers.iter().filter(|container| container.is_running());
-        futures::future::try_join_all(
-            running.map(|container| self.stop_container(&container.id, std::time::Duration::ZERO)),
-        )
-        .await
-        .map(|_| ())
+        let ends = containers.iter().map(|container| self.end_container(&container.id));
+        futures::future::try_join_all(ends).await.map(|_| ())
+    }
+
+    async fn end_container(&self, id: &str) -> Result<(), Error> {
+        match self.stop_container(id, std::time::Duration::ZERO).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Every step is fine with what is gone already.
@@ -197,9 +203,7 @@ impl Runtime {
             self.stop_pause(id).await?;
             let delete = DeleteContainerRequest { id: id.to_string() };
             missing_is_fine(containerd.containers().delete(containerd.request(delete)).await, "removing container")?;
-            let remove =
-                RemoveSnapshotRequest { snapshotter: self.inner.options.snapshotter.clone(), key: id.to_string() };
-            missing_is_fine(containerd.snapshots().remove(containerd.request(remove)).await, "removing snapshot")
+            self.remove_snapshot(id).await
         };
         let (detached, removed) = tokio::join!(self.detach(id, host_network), pause);
         detached?;

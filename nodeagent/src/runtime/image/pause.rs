@@ -1,5 +1,7 @@
 //! The pause image: made here from the helper that was built with the agent, imported, never pulled.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::json;
 use sha2::Digest;
 
@@ -8,11 +10,13 @@ use containerd_client::types::Descriptor as Target;
 use super::content::{Blob, Labels};
 use super::platform::MANIFEST_TYPES;
 use super::pull::references;
-use super::store::{Images, parse_manifest};
-use crate::runtime::Error;
+use super::store::{Images, Unpacked, parse_manifest};
+use crate::runtime::{Error, Image};
 
 pub const REFERENCE: &str = "keelson.dev/pause:1";
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+
+pub(super) type Found = OnceLock<(Image, Arc<Unpacked>)>;
 
 struct Document {
     digest: String,
@@ -26,6 +30,21 @@ impl Document {
 }
 
 impl Images {
+    /// Asked for with every pod, so it is remembered.
+    pub async fn pause(&self) -> Result<(Image, Arc<Unpacked>), Error> {
+        if let Some(found) = self.pause.get() {
+            return Ok(found.clone());
+        }
+        let found = match self.find(REFERENCE).await? {
+            Some(found) => found,
+            None => {
+                self.import_pause().await?;
+                self.find(REFERENCE).await?.ok_or_else(|| Error::ImageNotPresent(REFERENCE.into()))?
+            }
+        };
+        Ok(self.pause.get_or_init(|| found).clone())
+    }
+
     /// Nothing to do where this very image is there.
     pub async fn import_pause(&self) -> Result<(), Error> {
         let layer = Document::new(layer().map_err(Error::io("packing", "pause"))?);

@@ -25,6 +25,7 @@ pub struct Images {
     pub(super) snapshotter: String,
     pub(super) registries: Registries,
     pub(super) pulls: Semaphore,
+    pub(super) pause: super::pause::Found,
     /// By digest of what a reference names: content never changes, so neither does what is known of it.
     cache: Mutex<HashMap<String, Arc<Unpacked>>>,
 }
@@ -46,6 +47,7 @@ impl Images {
             snapshotter,
             registries,
             pulls: Semaphore::new(parallel_pulls.max(1)),
+            pause: super::pause::Found::new(),
             cache: Mutex::new(HashMap::new()),
         }
     }

@@ -9,13 +9,7 @@ use crate::runtime::{Mount, PodIdentity, Resources, Security};
 
 fn image() -> Unpacked {
     let execution = Execution { entrypoint: vec!["/app".into()], working_dir: "/srv".into(), ..Execution::default() };
-    Unpacked {
-        manifest_digest: String::new(),
-        config_digest: String::new(),
-        chain_id: String::new(),
-        execution,
-        size: 0,
-    }
+    Unpacked { config_digest: String::new(), chain_id: String::new(), execution, size: 0 }
 }
 
 fn limits() -> HostLimits {
