@@ -69,8 +69,8 @@ impl NetworkNamespaces {
 }
 
 fn is_namespace(path: &Path) -> bool {
-    const NSFS_MAGIC: i64 = 0x6e73_6673;
-    nix::sys::statfs::statfs(path).is_ok_and(|status| status.filesystem_type().0 as i64 == NSFS_MAGIC)
+    use nix::sys::statfs::{NSFS_MAGIC, statfs};
+    statfs(path).is_ok_and(|status| status.filesystem_type() == NSFS_MAGIC)
 }
 
 fn make(target: &Path) -> io::Result<()> {

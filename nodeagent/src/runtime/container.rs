@@ -97,7 +97,7 @@ impl Runtime {
         match made {
             Ok(record) => {
                 let container = from_record(&id, &record);
-                inner.table.put(Row { container: container.clone(), record });
+                inner.table.put(Row { container: container.clone(), record, ending: false });
                 Ok(container)
             }
             Err(error) => {

@@ -120,15 +120,14 @@ impl Runtime {
         }
     }
 
-    /// The evidence is read before the task is deleted, and its cgroup with it.
+    /// In this order: evidence that goes with the task is read; the end is written down; the task is let go, which
+    /// ends the logger, so that the log is whole; and only then everybody is told. An agent that dies in between
+    /// finds either the stopped task or what was written.
     pub(super) async fn task_ended(&self, id: &str, exit_code: i32, finished_at: SystemTime) {
-        let Some(row) = self.inner.table.row(id) else { return };
-        if row.container.exit().is_some() {
-            return;
-        }
+        let Some(row) = self.inner.table.begin_end(id) else { return };
         let started_at = match row.container.state {
-            ContainerState::Running { started_at } => Some(started_at),
-            _ => Some(finished_at),
+            ContainerState::Running { started_at } => started_at,
+            _ => finished_at,
         };
         let oom_killed = exit_code != 0 && self.inner.cgroups.was_oom_killed(&row.record.cgroup);
         let reason = match exit_code {
@@ -137,35 +136,52 @@ impl Runtime {
             _ => "Error",
         };
         let file = row.record.termination_message_file.as_deref();
-        let mut message = file.map(termination_message).unwrap_or_default();
-        let falls_back = row.record.termination_message_policy == TerminationMessagePolicy::FallbackToLogsOnError;
-        if message.is_empty() && exit_code != 0 && falls_back {
-            message = end_of_log(&row.record.log_path);
-        }
         // Codes past 128 are those of signals, as shells have it; the API's own field stays 0 with containerd.
-        let exit = Exit { started_at, finished_at, exit_code, signal: 0, reason: reason.to_string(), message };
-        self.settle(id, exit).await;
+        let mut exit = Exit {
+            started_at: Some(started_at),
+            finished_at,
+            exit_code,
+            signal: 0,
+            reason: reason.to_string(),
+            message: file.map(termination_message).unwrap_or_default(),
+        };
+        self.write_down(id, &exit).await;
         if let Err(error) = self.delete_task(id).await {
             tracing::warn!(container = id, %error, "cannot remove an ended task");
         }
+        let falls_back = row.record.termination_message_policy == TerminationMessagePolicy::FallbackToLogsOnError;
+        if exit.message.is_empty() && exit_code != 0 && falls_back {
+            exit.message = end_of_log(&row.record.log_path);
+            self.write_down(id, &exit).await;
+        }
+        self.tell(id, exit);
     }
 
-    /// Known to all first, then written down. Should the agent die in between, the stopped task tells it again.
+    /// Of a container whose task is gone, or never was.
     pub(super) async fn settle(&self, id: &str, exit: Exit) {
-        let mut new = false;
+        if self.inner.table.begin_end(id).is_some() {
+            self.write_down(id, &exit).await;
+            self.tell(id, exit);
+        }
+    }
+
+    fn tell(&self, id: &str, exit: Exit) {
         let container = self.inner.table.change(id, |container: &mut Container| {
-            if container.exit().is_none() {
-                container.state = ContainerState::Exited(exit.clone());
-                container.pid = 0;
-                new = true;
-            }
+            container.state = ContainerState::Exited(exit);
+            container.pid = 0;
         });
-        let Some(container) = container.filter(|_| new) else { return };
-        self.inner.table.announce(Event::ContainerExited { pod_uid: container.pod.uid, container_id: id.to_string() });
-        if let Err(error) = self.write_exit(id, &exit).await
-            && !error.is_not_found()
-        {
-            tracing::warn!(container = id, %error, "cannot write down how a container ended");
+        if let Some(container) = container {
+            let event = Event::ContainerExited { pod_uid: container.pod.uid, container_id: id.to_string() };
+            self.inner.table.announce(event);
+        }
+    }
+
+    async fn write_down(&self, id: &str, exit: &Exit) {
+        match self.write_exit(id, exit).await {
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(container = id, %error, "cannot write down how a container ended");
+            }
+            _ => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{Error, Output};
 
 const READ_SIZE: usize = 16 << 10;
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Reads what is appended to a log from here on, over its rotation.
 pub struct Follower {
@@ -45,7 +47,10 @@ impl Follower {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(failed)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         // The directory: the file is renamed away and made anew when it is rotated.
-        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let flags = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CLOSE_WRITE;
         inotify.add_watch(directory, flags).map_err(failed)?;
         let mut file = File::open(path).map_err(Error::io("opening", path))?;
         file.seek(SeekFrom::End(0)).map_err(Error::io("reading", path))?;
@@ -55,8 +60,13 @@ impl Follower {
         Ok(Follower { path: path.to_path_buf(), file, notify, rest: Vec::new() })
     }
 
-    /// Until `ended` says that nothing more is written, or nobody reads.
+    /// Until the logger closes the log, or nobody reads. Some time after `ended` (the container has) it is over in any
+    /// case: the logger may have been killed.
     pub async fn forward(mut self, sender: mpsc::Sender<Output>, ended: impl Future<Output = ()>) {
+        let ended = async {
+            ended.await;
+            tokio::time::sleep(LINGER).await;
+        };
         let mut ended = std::pin::pin!(ended);
         let mut over = false;
         loop {
@@ -84,7 +94,13 @@ impl Follower {
                 () = &mut ended => over = true,
                 ready = self.notify.readable() => {
                     let Ok(mut ready) = ready else { return };
-                    while ready.get_inner().0.read_events().is_ok_and(|events| !events.is_empty()) {}
+                    while let Ok(events) = ready.get_inner().0.read_events() && !events.is_empty() {
+                        // A rotated log is closed under its new name.
+                        over |= events.iter().any(|event| {
+                            event.mask.contains(AddWatchFlags::IN_CLOSE_WRITE)
+                                && event.name.as_deref() == self.path.file_name()
+                        });
+                    }
                     ready.clear_ready();
                 }
             }
@@ -144,18 +160,17 @@ mod tests {
         writeln!(file, "t stdout F before").expect("write");
         let follower = Follower::at_end(&path).expect("follow");
         let (sender, mut receiver) = mpsc::channel(4);
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        tokio::spawn(follower.forward(sender, async move {
-            let _ = ended.await;
-        }));
+        tokio::spawn(follower.forward(sender, std::future::pending()));
         write!(file, "t stdout P promp").expect("write");
         writeln!(file, "t> ").expect("write");
         assert_eq!(receiver.recv().await, Some(Output::Stdout("prompt> ".into())));
+        // As the logger rotates: the new one is there before the old one is closed.
         std::fs::rename(&path, directory.path().join("0.log.1")).expect("rotate");
-        let mut file = File::create(&path).expect("log");
+        let old = std::mem::replace(&mut file, File::create(&path).expect("log"));
+        drop(old);
         writeln!(file, "t stderr F after").expect("write");
         assert_eq!(receiver.recv().await, Some(Output::Stderr("after\n".into())));
-        drop(end);
+        drop(file);
         assert_eq!(receiver.recv().await, None);
     }
 }

@@ -76,7 +76,7 @@ impl Runtime {
             if let Some(exit) = exit_of(stored) {
                 container.state = ContainerState::Exited(exit);
             }
-            self.inner.table.put(Row { container, record: record.clone() });
+            self.inner.table.put(Row { container, record: record.clone(), ending: false });
         }
         let ended = exit_of(stored).is_some();
         match task.map(|task| (task, task.status())) {

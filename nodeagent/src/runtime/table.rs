@@ -26,6 +26,8 @@ struct Rows {
 pub struct Row {
     pub container: Container,
     pub record: ContainerRecord,
+    /// Somebody is about to settle its end.
+    pub ending: bool,
 }
 
 impl Default for Table {
@@ -93,6 +95,17 @@ impl Table {
 
     pub fn put(&self, row: Row) {
         self.rows.lock().containers.insert(row.container.id.clone(), row);
+    }
+
+    /// The right to settle how it ended, which one caller gets.
+    pub fn begin_end(&self, id: &str) -> Option<Row> {
+        let mut rows = self.rows.lock();
+        let row = rows.containers.get_mut(id)?;
+        if row.ending || row.container.exit().is_some() {
+            return None;
+        }
+        row.ending = true;
+        Some(row.clone())
     }
 
     pub fn change(&self, id: &str, change: impl FnOnce(&mut Container)) -> Option<Container> {

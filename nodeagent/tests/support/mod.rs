@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nodeagent::runtime::{Container, ContainerSpec, DnsConfig, Options, PodIdentity, Runtime, Sandbox, SandboxSpec};
@@ -19,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Node {
     pub directory: tempfile::TempDir,
     pub cgroup_root: String,
+    /// Told apart from the other nodes of this process, and of other test processes.
+    number: u32,
     containerd: Option<Child>,
 }
 
@@ -27,7 +30,9 @@ impl Node {
     pub fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("keelson-runtime-").tempdir().expect("directory");
         let name = directory.path().file_name().expect("name").to_string_lossy().into_owned();
-        let mut node = Node { directory, cgroup_root: format!("/{name}"), containerd: None };
+        static NODES: AtomicU32 = AtomicU32::new(0);
+        let number = std::process::id() * 16 + NODES.fetch_add(1, Ordering::Relaxed);
+        let mut node = Node { directory, cgroup_root: format!("/{name}"), number, containerd: None };
         node.write_containerd_config();
         node.write_network();
         node.start_containerd();
@@ -61,8 +66,8 @@ impl Node {
     /// The project's own plugin where it is built, Debian's otherwise; a bridge that no other test has.
     fn write_network(&self) {
         fs::create_dir(self.path("net.d")).expect("directory");
-        let number = std::process::id() % 250;
-        let subnet = format!("10.213.{number}.0/24");
+        let number = self.number % (40 * 250);
+        let subnet = format!("10.{}.{}.0/24", 200 + number / 250, number % 250);
         let config = json!({
             "cniVersion": "1.0.0", "name": "test", "type": "bridge", "bridge": self.bridge(),
             "isGateway": true,
@@ -75,7 +80,7 @@ impl Node {
     }
 
     fn bridge(&self) -> String {
-        format!("rt{}", std::process::id())
+        format!("rt{}", self.number)
     }
 
     pub fn start_containerd(&mut self) {
