@@ -19,7 +19,7 @@ impl<'a> Line<'a> {
     pub fn parse(line: &'a [u8]) -> Option<Line<'a>> {
         let mut fields = line.splitn(4, |byte| *byte == b' ');
         let time = std::str::from_utf8(fields.next()?).ok()?;
-        let stream = std::str::from_utf8(fields.next()?).ok()?;
+        let stream = std::str::from_utf8(fields.next()?).ok().filter(|name| ["stdout", "stderr"].contains(name))?;
         let tags = fields.next()?;
         let partial = tags.split(|byte| *byte == b':').next() == Some(b"P");
         Some(Line { time, stream, partial, text: fields.next().unwrap_or_default() })

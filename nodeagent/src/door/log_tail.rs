@@ -49,6 +49,7 @@ mod tests {
         for (lines, want) in [(0, 50_000), (1, 49_000), (20, 30_000), (50, 0), (99, 0)] {
             assert_eq!(offset_of_last(&mut file, lines).expect("read"), want, "{lines} lines");
         }
+        file.seek(SeekFrom::End(0)).expect("the end");
         write!(file, "unfinished").expect("written");
         assert_eq!(offset_of_last(&mut file, 1).expect("read"), 50_000);
         let mut empty = tempfile::tempfile().expect("a file");
