@@ -120,7 +120,7 @@ impl DataDirectory {
         let path = self.state_path(self.description.state + 1);
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::File { what: "remove", path, source: error });
+                Err(Error::File { what: "remove", path, source: error })
             }
             _ => SledStorage::open(&path, cache),
         }

@@ -24,8 +24,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let storage: Arc<dyn Storage> =
-            Arc::new(SledStorage::open(directory.path(), 4 << 20).expect("a database"));
+        let storage: Arc<dyn Storage> = Arc::new(SledStorage::open(directory.path(), 4 << 20).expect("a database"));
         Self { writer: Writer::new(State::empty(storage)), _directory: directory }
     }
 
@@ -152,10 +151,7 @@ fn what_cannot_be_done_is_refused_in_etcds_words_and_changes_nothing() {
     let leased = etcd::PutRequest { key: "a".into(), lease: 9, ..Default::default() };
     assert_eq!(fixture.refusal(Change::Put(leased)), "etcdserver: requested lease not found");
     let future = etcd::CompactionRequest { revision: 50, physical: false };
-    assert_eq!(
-        fixture.refusal(Change::Compaction(future)),
-        "etcdserver: mvcc: required revision is a future revision"
-    );
+    assert_eq!(fixture.refusal(Change::Compaction(future)), "etcdserver: mvcc: required revision is a future revision");
     fixture.put("a", "1");
     let compaction = etcd::CompactionRequest { revision: 2, physical: false };
     fixture.apply(Change::Compaction(compaction));

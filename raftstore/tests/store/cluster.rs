@@ -138,10 +138,8 @@ async fn a_member_joins_by_snapshot_and_a_member_leaves() {
     let add = etcd::MemberAddRequest { peer_ur_ls: vec![joiner.peer_url()], is_learner: true };
     let added = members.member_add(add).await.expect("added").into_inner();
     let id = added.member.expect("the member").id;
-    let initial =
-        format!("m1={},joiner={}", cluster.members[0].peer_url(), joiner.peer_url());
-    joiner.flags =
-        ["--initial-cluster", &initial, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec();
+    let initial = format!("m1={},joiner={}", cluster.members[0].peer_url(), joiner.peer_url());
+    joiner.flags = ["--initial-cluster", &initial, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec();
     joiner.start();
     let mut joined_kv = joiner.kv().await;
     let read = etcd::RangeRequest { serializable: true, ..prefix("key") };
