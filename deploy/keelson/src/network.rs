@@ -17,6 +17,8 @@ use crate::cluster::{Cluster, Network};
 use crate::error::{Error, Result};
 
 const NAMESPACES: &str = "/run/netns";
+/// The table in which cni-bridge keeps its masquerade rules; a node's namespace takes its own with it.
+const CNI_TABLE: &str = "keelson-cni";
 
 pub fn namespace_file(name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(name)
@@ -88,7 +90,8 @@ async fn link(links: &Handle, name: &str) -> Result<Option<u32>> {
 async fn ensure_bridge(links: &Handle, cluster: &Cluster) -> Result<u32> {
     let name = cluster.bridge();
     if link(links, &name).await?.is_none() {
-        let message = LinkBridge::new(&name).up().build();
+        // A fixed address: else the bridge takes that of a port, and changes it when ports come and go.
+        let message = LinkBridge::new(&name).address(vec![0x02, 0x6b, 0x65, 0x65, 0x6c, cluster.slot]).up().build();
         links
             .link()
             .add(message)

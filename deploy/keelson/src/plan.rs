@@ -226,6 +226,7 @@ fn nodeagent(cluster: &Cluster, layout: &Layout, facts: &Facts, index: usize) ->
         .path("root-dir", state.join("agent"))
         .path("pod-logs-dir", layout.pod_logs(node))
         .path("runtime-dir", layout.node_runtime(node))
+        .path("runtime-root", layout.node_runtime(node).join("runc"))
         .set("container-runtime-endpoint", format!("unix://{}", layout.containerd_socket(node).display()))
         .certificate("tls-cert-file", "tls-private-key-file", node)
         .ca("client-ca-file")

@@ -28,7 +28,7 @@ pub fn insecure_registry() -> Vec<String> {
         .map(|slot| format!("172.29.{slot}.1:5000"))
         .collect::<Vec<_>>()
         .chunks(64)
-        .map(|all| format!("nodeagent=--insecure-registries={}", all.join(",")))
+        .map(|all| format!("nodeagent=--insecure-registry={}", all.join(",")))
         .collect()
 }
 

@@ -40,7 +40,7 @@ fn walk(world: &mut World) -> Result<()> {
     let described = kubectl.run("describe deployment test-nginx")?;
     assert!(described.contains("ScalingReplicaSet") && described.contains("Scaled up replica set"), "{described}");
     let described = kubectl.run(&format!("describe pod {pod}"))?;
-    for event in ["Successfully assigned walk/", "Created container", "Started container"] {
+    for event in ["Successfully assigned walk/", "Container created", "Container started"] {
         assert!(described.contains(event), "{described}");
     }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 #[derive(Args, Clone, Debug)]
+// Components flatten these flags into their own `Options`, whose name the group would share.
+#[group(id = "telemetry")]
 pub struct Options {
     /// What is logged: a level (error, warn, info, debug, trace), or directives such as info,apiserver=debug
     #[arg(long, default_value = "info", env = "KEELSON_LOG")]
