@@ -139,7 +139,7 @@ impl Role for PodRole {
             Mail::ContainerChanged(id) => self.look_at_container(&id).await?,
             Mail::SandboxChanged(id) => self.look_at_sandbox(&id).await?,
             Mail::Resync => self.recover().await?,
-            Mail::Finished(operation, number, outcome) => self.finish(operation, number, outcome),
+            Mail::Finished(operation, number, outcome) => self.finish(operation, number, *outcome),
             Mail::Probe(report) => self.heed_probe(report),
             Mail::SourcesChanged => self.refresh_sources(),
             Mail::Wake => self.wake(),
@@ -302,7 +302,7 @@ impl PodRole {
             // A task of its own, so that a panic is an outcome and not the end of the pod.
             let mut inner = AbortOnDrop(runner.spawn(work));
             let outcome = (&mut inner.0).await.unwrap_or_else(|error| Err(Failure::new(format!("broke off: {error}"))));
-            link.send(Mail::Finished(ended, number, outcome)).await;
+            link.send(Mail::Finished(ended, number, Box::new(outcome))).await;
         });
         self.memory.running.insert(operation.clone());
         self.tasks.insert(operation, Task { number, handle });

@@ -26,8 +26,11 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// What the agent knows to be on this node, found by name; for the streaming door.
 #[derive(Clone, Default)]
 pub struct Directory {
-    pods: Arc<Mutex<HashMap<String, Arc<Mutex<Arc<Pod>>>>>>,
+    pods: Arc<Mutex<HashMap<String, Newest>>>,
 }
+
+/// The newest version of a pod, shared with its actor's factory.
+type Newest = Arc<Mutex<Arc<Pod>>>;
 
 impl Directory {
     /// The pod of a name on this node.
@@ -40,7 +43,7 @@ impl Directory {
 
 struct Entry {
     link: Link,
-    newest: Arc<Mutex<Arc<Pod>>>,
+    newest: Newest,
 }
 
 /// Runs until the process stops, or until the watch or the runtime's events end.

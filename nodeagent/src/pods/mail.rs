@@ -20,7 +20,7 @@ pub enum Mail {
     /// Events may have been lost: look at everything.
     Resync,
     /// An operation ended. The number tells it from an earlier one of the same kind that was given up.
-    Finished(Operation, u64, Result<Done, Failure>),
+    Finished(Operation, u64, Box<Result<Done, Failure>>),
     Probe(Report),
     /// A ConfigMap, Secret or Service that the pod reads has changed, or a token is due.
     SourcesChanged,

@@ -42,9 +42,8 @@ impl PodRole {
             return;
         }
         let probed = role != Role::Init;
-        if !memory.started && !(probed && container.startup_probe.is_some()) {
-            memory.started = true;
-        }
+        let startup_asks = probed && container.startup_probe.is_some();
+        memory.started |= !startup_asks;
         if memory.started && !memory.ready && !(probed && container.readiness_probe.is_some()) {
             memory.ready = true;
         }

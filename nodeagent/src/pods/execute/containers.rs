@@ -28,9 +28,8 @@ impl Job {
             self.remove_container(id).await?;
         }
         let permit = self.context.starts.acquire().await;
-        let made = self.create(container, sandbox, attempt).await.map_err(|failure| {
+        let made = self.create(container, sandbox, attempt).await.inspect_err(|failure| {
             self.events.warning(name, "Failed", &format!("Error: {}", failure.message));
-            failure
         })?;
         self.events.normal(name, "Created", "Container created");
         let started = self.context.runtime.start_container(&made.id).await;

@@ -18,9 +18,8 @@ impl Job {
             return Ok(Done::Nothing);
         }
         let tokens = futures::future::join(self.tokens(), self.references.synced()).await.0;
-        let tokens = tokens.map_err(|failure| {
+        let tokens = tokens.inspect_err(|failure| {
             self.events.pod_warning("FailedMount", &failure.message);
-            failure
         })?;
         let mut contents = Vec::with_capacity(declared.len());
         {
