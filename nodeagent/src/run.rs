@@ -183,6 +183,7 @@ fn settings(options: &Options) -> Result<runtime::Options, Error> {
         endpoint: PathBuf::from(endpoint),
         snapshotter: options.snapshotter.clone(),
         runc_root: options.runtime_root.clone(),
+        data_dir: options.root_dir.join("runtime"),
         state_dir: options.runtime_dir.clone(),
         log_dir: options.pod_logs_dir.clone(),
         log_max_bytes: u64::try_from(log_max_bytes).unwrap_or(u64::MAX),

@@ -180,7 +180,7 @@ async fn pipeline(url: &str, clients: usize, options: &Options) -> Result<Row, F
     let mut next = |begun: &mut std::collections::HashMap<u64, Instant>| {
         number += 1;
         begun.insert(number, Instant::now());
-        Call { id: number, request: Some(Asked::Put(put(number, options.value))) }
+        Call { id: number, request: Some(Asked::Put(put(number, options.value))), ..Call::default() }
     };
     let until = Instant::now() + Duration::from_secs(options.seconds);
     requests.send(PipelineRequest { calls: (0..clients).map(|_| next(&mut begun)).collect() }).await?;

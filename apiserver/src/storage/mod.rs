@@ -38,6 +38,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A call on its way to the store.
 pub(crate) struct Pending {
     pub request: call::Request,
+    /// The caller's span, if it is part of a trace; else empty.
+    pub traceparent: String,
     pub reply: oneshot::Sender<Result<answer::Response, Error>>,
 }
 
@@ -70,7 +72,8 @@ impl Store {
     /// One attempt; the answer or why there is none.
     async fn call(&self, request: call::Request) -> Result<answer::Response, Error> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Pending { request, reply }).await.map_err(|_| Error::Stopped)?;
+        let traceparent = keelson_process::telemetry::current_traceparent().unwrap_or_default();
+        self.queue.send(Pending { request, traceparent, reply }).await.map_err(|_| Error::Stopped)?;
         answer.await.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
     }
 

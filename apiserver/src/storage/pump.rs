@@ -127,7 +127,7 @@ async fn pipelined(
                 for pending in batch.drain(..) {
                     next_id += 1;
                     waiting.insert(next_id, pending.reply);
-                    message.push(Call { id: next_id, request: Some(pending.request) });
+                    message.push(Call { id: next_id, request: Some(pending.request), traceparent: pending.traceparent });
                 }
                 permit.send(PipelineRequest { calls: message });
             }

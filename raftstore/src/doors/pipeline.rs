@@ -14,6 +14,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::Requests;
 
@@ -31,6 +32,16 @@ impl Pipeline {
     pub fn new(requests: Arc<Requests>) -> Self {
         Self { requests }
     }
+}
+
+/// Like [`answer`], as a span of the caller's trace if there is one.
+async fn traced_answer(requests: Arc<Requests>, call: Call) -> Answer {
+    if call.traceparent.is_empty() {
+        return answer(requests, call).await;
+    }
+    let span = keelson_process::traced!("raft commit");
+    keelson_process::telemetry::set_parent(&span, &call.traceparent);
+    answer(requests, call).instrument(span).await
 }
 
 async fn answer(requests: Arc<Requests>, call: Call) -> Answer {
@@ -81,7 +92,7 @@ async fn converse(
             }
             message = incoming.message(), if open && running.len() < MAX_IN_FLIGHT => match message {
                 Ok(Some(request)) => {
-                    running.extend(request.calls.into_iter().map(|call| answer(requests.clone(), call)));
+                    running.extend(request.calls.into_iter().map(|call| traced_answer(requests.clone(), call)));
                 }
                 Ok(None) | Err(_) => open = false,
             },

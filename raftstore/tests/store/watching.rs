@@ -131,9 +131,9 @@ async fn a_watch_that_is_not_read_holds_up_nobody_and_loses_nothing() {
 async fn the_pipeline_answers_every_call_by_its_id() {
     let cluster = Cluster::started(1);
     let mut store = StoreClient::new(cluster.members[0].channel().await);
-    let put_call = |id: u64| Call { id, request: Some(Asked::Put(put(&format!("k{id}"), "v"))) };
+    let put_call = |id: u64| Call { id, request: Some(Asked::Put(put(&format!("k{id}"), "v"))), ..Call::default() };
     let mut calls: Vec<Call> = (1..=100).map(put_call).collect();
-    calls.push(Call { id: 200, request: Some(Asked::Put(put("", "no key"))) });
+    calls.push(Call { id: 200, request: Some(Asked::Put(put("", "no key"))), ..Call::default() });
     let (requests, stream) = mpsc::channel(4);
     requests.send(PipelineRequest { calls }).await.expect("sent");
     let mut responses = store.pipeline(ReceiverStream::new(stream)).await.expect("a stream").into_inner();
@@ -153,7 +153,7 @@ async fn the_pipeline_answers_every_call_by_its_id() {
         .collect();
     revisions.sort_unstable();
     assert_eq!(revisions, (2..102).collect::<Vec<_>>());
-    let read = Call { id: 1, request: Some(Asked::ReadIndex(ReadIndexRequest {})) };
+    let read = Call { id: 1, request: Some(Asked::ReadIndex(ReadIndexRequest {})), ..Call::default() };
     requests.send(PipelineRequest { calls: vec![read] }).await.expect("sent");
     let response = responses.message().await.expect("no error").expect("not ended");
     let Some(answer::Response::ReadIndex(index)) = &response.answers[0].response else { panic!() };

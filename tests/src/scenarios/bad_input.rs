@@ -71,7 +71,7 @@ fn sizes(world: &mut World) -> Result<()> {
 fn images(world: &mut World) -> Result<()> {
     let kubectl = world.namespace("bad-images")?;
     kubectl.run(&format!("run missing --image={}", world.image("nginx:no-such-tag")?))?;
-    kubectl.run("run malformed --image=UPPER/case:tag")?;
+    kubectl.run("run malformed --image=upper/Case:tag")?;
     for (pod, reasons) in
         [("missing", ["ErrImagePull", "ImagePullBackOff"]), ("malformed", ["InvalidImageName", "InvalidImageName"])]
     {
