@@ -121,7 +121,7 @@ impl AsciiChart {
         Self::default()
     }
 
-    #[expect(clippy::should_implement_trait, reason = "the name is openraft's choice")]
+    // The name is openraft's choice.
     pub fn add<T>(mut self, name: impl Into<String>, histogram: Histogram<T>) -> Self {
         self.rows.push((name.into(), histogram.percentile_stats()));
         self

@@ -6,6 +6,7 @@
 
 mod directory;
 mod sled_storage;
+mod write_through;
 
 use std::ops::Bound;
 use std::path::PathBuf;
