@@ -53,19 +53,27 @@ pub async fn remove(cluster: &Cluster) -> Result<()> {
         }
     }
     let links = connect()?;
-    for name in [cluster.bridge()] {
+    // The kernel takes a namespace's links down some time after the namespace; a cluster made in between must not find
+    // them.
+    let mut names: Vec<_> = (0..usize::from(cluster.nodes)).map(|index| host_end(cluster, index)).collect();
+    names.push(cluster.bridge());
+    for name in names {
         if let Some(index) = link(&links, &name).await? {
-            links
-                .link()
-                .del(index)
-                .execute()
-                .await
-                .map_err(|error| Error::tried(format!("delete link {name}"), error))?;
+            match links.link().del(index).execute().await {
+                Err(rtnetlink::Error::NetlinkError(gone)) if gone.raw_code() == -nix::libc::ENODEV => {}
+                deleted => deleted.map_err(|error| Error::tried(format!("delete link {name}"), error))?,
+            }
         }
     }
-    for table in [nft_table(cluster)] {
-        // An error says that there is no such table.
-        let _ = nft(&format!("delete table ip {table}\n"));
+    let mut tables = vec![nft_table(cluster)];
+    if cluster.network == Network::Host {
+        tables.push(CNI_TABLE.to_owned());
+    }
+    for table in tables {
+        for family in ["ip", "ip6"] {
+            // An error says that there is no such table.
+            let _ = nft(&format!("delete table {family} {table}\n"));
+        }
     }
     Ok(())
 }
@@ -182,7 +190,7 @@ fn ensure_namespace(name: &str) -> Result<()> {
 
 fn is_namespace(file: &Path) -> bool {
     const NSFS_MAGIC: i64 = 0x6e73_6673;
-    nix::sys::statfs::statfs(file).is_ok_and(|found| found.filesystem_type().0 as i64 == NSFS_MAGIC)
+    nix::sys::statfs::statfs(file).is_ok_and(|found| found.filesystem_type().0 == NSFS_MAGIC)
 }
 
 /// Runs a future on a thread of its own inside a namespace.
