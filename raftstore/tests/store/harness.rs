@@ -1,6 +1,7 @@
 //! Members as processes in directories of their own, on ports of the loopback; all of it goes with the test.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ impl Member {
             .args(["--listen-peer-urls", &self.peer_url()])
             .args(["--initial-advertise-peer-urls", &self.peer_url()])
             .args(&self.flags)
+            // Its own group: a wrapper that is killed must not leave the member behind.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
@@ -77,7 +80,8 @@ impl Member {
     /// SIGKILL: nothing of the process gets a word in.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
+            let group = format!("-{}", process.id());
+            let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
             let _ = process.wait();
         }
     }
