@@ -24,7 +24,7 @@ impl World {
     /// Makes the cluster, if it is the benchmark's own, and a registry with an image on its bridge.
     pub fn prepare(cluster: &Cluster, own: bool) -> Result<Self> {
         if own {
-            let flags = keelson_tests::scenarios::insecure_registry();
+            let flags = keelson_tests::scenarios::test_flags();
             cluster.up(Shape { nodes: 1, members: 1 }, &flags)?;
         }
         let registry = Registry::start(&cluster.gateway()?, REGISTRY_PORT, &cluster.root().join("registry"))?;

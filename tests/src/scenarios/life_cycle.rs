@@ -5,7 +5,7 @@ use super::world::SHAPE;
 use crate::harness::{Result, eventually, run};
 
 pub fn up(world: &mut World) -> Result<()> {
-    let flags = insecure_registry();
+    let flags = test_flags();
     let output = world.cluster.up(SHAPE, &flags)?;
     assert!(output.stdout.contains("kubectl create deployment"), "up names the next command: {}", output.stdout);
     world.start_registry()?;
@@ -22,14 +22,14 @@ pub fn up(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// The test's registry speaks plain HTTP, as every registry on a private network that the nodes are told of may.
-pub fn insecure_registry() -> Vec<String> {
-    (0..64)
-        .map(|slot| format!("172.29.{slot}.1:5000"))
-        .collect::<Vec<_>>()
-        .chunks(64)
-        .map(|all| format!("nodeagent=--insecure-registry={}", all.join(",")))
-        .collect()
+/// Flags of the clusters under test. The test's registry speaks plain HTTP, as every registry on a private network may that
+/// the nodes are told of; and a machine whose disk is rather full is no reason to keep pods away.
+pub fn test_flags() -> Vec<String> {
+    let registries: Vec<_> = (0..64).map(|slot| format!("172.29.{slot}.1:5000")).collect();
+    vec![
+        format!("nodeagent=--insecure-registry={}", registries.join(",")),
+        "nodeagent=--eviction-hard=memory.available<100Mi,nodefs.available<1%".to_owned(),
+    ]
 }
 
 fn pids(world: &World) -> Result<Vec<(String, i32)>> {
@@ -43,7 +43,7 @@ pub fn down_and_up_again(world: &mut World) -> Result<()> {
     kubectl.run("rollout status deployment/web --timeout=180s")?;
     world.cluster.keelson("down", &[])?;
     assert!(kubectl.refused("get pods", None)?.contains("refused"));
-    world.cluster.up(SHAPE, &insecure_registry())?;
+    world.cluster.up(SHAPE, &test_flags())?;
     eventually("both replicas are ready again", || {
         let deployment = kubectl.get("deployment web")?;
         match deployment["status"]["readyReplicas"].as_i64() {

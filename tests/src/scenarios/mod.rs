@@ -8,7 +8,7 @@ mod pods;
 mod walk;
 mod world;
 
-pub use life_cycle::insecure_registry;
+pub use life_cycle::test_flags;
 pub use world::World;
 
 use crate::harness::Scenario;
