@@ -71,7 +71,9 @@ fn sizes(world: &mut World) -> Result<()> {
 fn images(world: &mut World) -> Result<()> {
     let kubectl = world.namespace("bad-images")?;
     kubectl.run(&format!("run missing --image={}", world.image("nginx:no-such-tag")?))?;
-    kubectl.run("run malformed --image=upper/Case:tag")?;
+    // kubectl run would refuse the name itself.
+    let malformed = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"malformed"},"spec":{"containers":[{"name":"main","image":"upper/Case:tag"}]}}"#;
+    kubectl.feed("create --filename=-", malformed)?;
     for (pod, reasons) in
         [("missing", ["ErrImagePull", "ImagePullBackOff"]), ("malformed", ["InvalidImageName", "InvalidImageName"])]
     {
