@@ -52,6 +52,7 @@ where
     Ending: Future<Output = Result<(), Failure>>,
     Failure: Into<BoxError>,
 {
+    use_small_pages();
     identity_provider();
     let system = actix::System::with_tokio_rt(runtime);
     system.block_on(async {
@@ -81,6 +82,13 @@ where
         telemetry.finish();
         code
     })
+}
+
+/// Caches and databases touch their buffers here and there; with transparent huge pages each touch would keep two
+/// megabytes resident.
+fn use_small_pages() {
+    // SAFETY: the call takes plain numbers and concerns this process alone. If the kernel refuses, memory is larger.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
 /// The multi-thread runtime of a process: as many workers as there are cores, but no more than eight.

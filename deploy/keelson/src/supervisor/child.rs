@@ -1,7 +1,7 @@
 //! One running process: started here, or found again.
 
 use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -102,7 +102,6 @@ impl Child {
     /// Waits for the end; says how it ended where the kernel tells (it does for children).
     pub async fn ended(&self) -> String {
         let _ = self.descriptor.readable().await;
-        debug_assert!(self.descriptor.as_raw_fd() >= 0);
         match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => format!("exited with code {code}"),
             Ok(WaitStatus::Signaled(_, signal, _)) => format!("was killed by {signal}"),
