@@ -1,6 +1,6 @@
 //! Benchmarks of a whole cluster on this machine, printed as a table. They assert nothing.
 //!
-//!     bench [--secs 6] [--only WORD]... [--image REFERENCE]
+//!     bench [--secs 6] [--only GROUP]... [--root DIR]
 //!
 //! Makes a cluster of one node and one store member in a directory of its own, measures, and purges it. The reference
 //! column holds what upstream 1.36 (etcd 3.6, kube-apiserver, controller-manager, scheduler, kubelet) reached on a quiet
@@ -16,7 +16,7 @@ mod watch;
 use std::path::PathBuf;
 
 use clap::Parser;
-use keelson_tests::harness::{Cluster, Result};
+use keelson_tests::harness::{Cluster, Result, Shape};
 
 #[derive(Parser)]
 struct Options {
@@ -38,13 +38,14 @@ fn main() -> Result<()> {
     let own = options.root.is_none();
     let root = options.root.clone().unwrap_or_else(|| directory.path().to_owned());
     let mut cluster = Cluster::at(&root)?;
-    let mut world = rows::World::prepare(&cluster, own)?;
-    let table = runtime.block_on(rows::measure(&cluster, &mut world, options.secs, &options.only))?;
-    drop(world);
     if own {
-        cluster.purge()?;
+        cluster.up(Shape { nodes: 1, members: 1 }, &keelson_tests::scenarios::test_flags())?;
     } else {
         cluster.keep();
+    }
+    let table = runtime.block_on(rows::measure(&cluster, options.secs, &options.only))?;
+    if own {
+        cluster.purge()?;
     }
     println!("\n{}", table.render());
     Ok(())

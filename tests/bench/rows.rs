@@ -5,7 +5,7 @@ mod pods;
 mod schedule;
 mod start;
 
-use keelson_tests::harness::{Cluster, Registry, Result, Shape, busybox};
+use keelson_tests::harness::{Cluster, Registry, Result, busybox};
 
 use crate::connection::Server;
 use crate::memory::megabytes;
@@ -14,19 +14,14 @@ use crate::table::Table;
 const CONTROL_PLANE: [&str; 4] = ["raftstore", "apiserver", "controllers", "scheduler"];
 const REGISTRY_PORT: u16 = 5000;
 
-/// What the rows need beside the cluster.
+/// What rows with pods need beside the cluster: an image, in a registry on the cluster's bridge.
 pub struct World {
     registry: Registry,
     image: String,
 }
 
 impl World {
-    /// Makes the cluster, if it is the benchmark's own, and a registry with an image on its bridge.
-    pub fn prepare(cluster: &Cluster, own: bool) -> Result<Self> {
-        if own {
-            let flags = keelson_tests::scenarios::test_flags();
-            cluster.up(Shape { nodes: 1, members: 1 }, &flags)?;
-        }
+    fn prepare(cluster: &Cluster) -> Result<Self> {
         let registry = Registry::start(&cluster.gateway()?, REGISTRY_PORT, &cluster.root().join("registry"))?;
         let image = registry.push(&busybox()?, "busybox", "1")?;
         Ok(Self { registry, image })
@@ -34,7 +29,7 @@ impl World {
 }
 
 /// Measures the groups that are named, or all, in the order in which they disturb each other least.
-pub async fn measure(cluster: &Cluster, world: &mut World, seconds: u64, only: &[String]) -> Result<Table> {
+pub async fn measure(cluster: &Cluster, seconds: u64, only: &[String]) -> Result<Table> {
     let wanted = |group: &str| only.is_empty() || only.iter().any(|name| name == group);
     let mut table = Table::default();
     let server = Server::new(&cluster.configuration(), api_port(cluster)?)?;
@@ -45,7 +40,7 @@ pub async fn measure(cluster: &Cluster, world: &mut World, seconds: u64, only: &
         table.add("control plane, idle", format!("{:.0} MB", megabytes(cluster, &CONTROL_PLANE)?), "501 MB");
     }
     if wanted("pods") {
-        pods::measure(cluster, &server, world, &mut table).await?;
+        pods::measure(cluster, &server, &World::prepare(cluster)?, &mut table).await?;
     }
     if wanted("schedule") {
         schedule::measure(&server, &mut table).await?;
