@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod disk;
 mod doors;
 mod housekeeping;
+mod journal;
 mod leases;
 mod member;
 pub mod mvcc;

@@ -14,17 +14,16 @@ use tonic::service::Routes;
 
 use crate::Error;
 use crate::bootstrap::{Beginning, begin};
-use crate::disk::{DataDirectory, Storage};
+use crate::disk::DataDirectory;
 use crate::doors::{Door, DoorTls, Requests, client_routes, listen};
 use crate::housekeeping::{Housekeeper, Retention};
+use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
 use crate::mvcc::Limits;
 use crate::options::{CompactionMode, Options, duration};
 use crate::raft::{Consensus, Dialer, Log, Machine, PeerDoor, PeerTls, Settings};
 use crate::watch;
 
-/// The log's newest entries are in memory anyway; sled needs little of its own.
-const LOG_CACHE: u64 = 4 << 20;
 const DEFAULT_QUOTA: u64 = 2 << 30;
 const LEASE_TURN: Duration = Duration::from_millis(500);
 const HOUSEKEEPING_TURN: Duration = Duration::from_secs(1);
@@ -61,9 +60,10 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
     let (opened_identity, opened_hub) = (identity.clone(), hub.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let directory_handle = DataDirectory::open(&directory, &opened_identity)?;
-        let log: Arc<dyn Storage> = Arc::new(directory_handle.open_log(LOG_CACHE)?);
-        let log = Log::open(log, directory, reserve)?;
+        let journal = directory_handle.log_path();
+        // The state's database first: its lock keeps a second process away from the log too.
         let machine = Machine::open(directory_handle, cache, opened_hub)?;
+        let log = Log::open(Journal::open(&journal)?, directory, reserve)?;
         Ok::<_, crate::disk::Error>((log, Arc::new(machine)))
     });
     let (log, machine) = opened.await.map_err(|error| Error::Consensus(error.to_string()))??;

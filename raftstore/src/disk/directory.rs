@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data-dir>/member.json   format, cluster and member id, the name of the state database in use
-//! <data-dir>/log/          the Raft log
+//! <data-dir>/log/          the Raft log's journal
 //! <data-dir>/state-<n>/    the replicated state; n grows when it is replaced as a whole
 //! ```
 //! `member.json` is replaced in one step, so a crash leaves the old state in use or the new one, never half of one.
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, SledStorage};
 
-/// The layout of everything below the data directory.
-const FORMAT: u32 = 1;
+/// The layout of everything below the data directory. 1 had the log in a database of sled's.
+const FORMAT: u32 = 2;
 const FILE: &str = "member.json";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +107,8 @@ impl DataDirectory {
         Ok(directory)
     }
 
-    pub fn open_log(&self, cache: u64) -> Result<SledStorage> {
-        SledStorage::open(&self.root.join("log"), cache)
+    pub fn log_path(&self) -> PathBuf {
+        self.root.join("log")
     }
 
     pub fn open_state(&self, cache: u64) -> Result<SledStorage> {
@@ -215,10 +215,10 @@ mod tests {
         assert!(error.to_string().contains("notes.txt"), "{error}");
 
         let root = tempfile::tempdir().expect("a directory");
-        std::fs::write(root.path().join(FILE), r#"{"format":2,"cluster_id":7,"member_id":1,"state":1}"#)
+        std::fs::write(root.path().join(FILE), r#"{"format":3,"cluster_id":7,"member_id":1,"state":1}"#)
             .expect("written");
         let error = DataDirectory::open(root.path(), &identity(1)).err().expect("from the future");
-        assert!(error.to_string().contains("format 2"), "{error}");
+        assert!(error.to_string().contains("format 3"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the store asks of a disk: ordered records, atomic batches, one durability barrier.
 //!
-//! The log and the replicated state are two databases behind this one trait. A batch is all there or not at all after a
-//! crash; it is on the disk for certain only after [`Storage::sync`] has returned. The engine is sled and stays behind
-//! this door.
+//! The replicated state is a database behind this trait. A batch is all there or not at all after a crash; it is on the
+//! disk for certain only after [`Storage::sync`] has returned. The engine is sled and stays behind this door. The log is
+//! no database: see [`journal`](crate::journal).
 
 mod directory;
 mod sled_storage;

@@ -1,7 +1,7 @@
 //! The Raft log: the newest entries in memory, all of them on the disk.
 //!
 //! Appending puts the entries into memory and hands them to the writer's thread, which acknowledges them when they are
-//! durable. Readers take from memory what is there and the rest from the disk.
+//! durable. Readers take from memory what is there and the rest from the journal.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -11,9 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf as _, Bytes};
 use futures::{Stream, StreamExt as _, stream};
-use keelson_wire::raft as wire;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -22,12 +20,11 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::codec;
-use super::log_writer::{COMMITTED, Job, LogWriter, PURGED, Progress, Record, VOTE, entry_key, index_of};
+use super::log_writer::{Job, LogWriter, Progress, RUN_BYTES, Run};
 use super::types::{Entry, LogId, Payload, TypeConfig, Vote};
-use crate::disk::{self, Storage};
+use crate::disk;
+use crate::journal::{Journal, Reader};
 
-/// Entries up to this many bytes share a record on the disk.
-pub(super) const RECORD_BYTES: usize = 512 << 10;
 /// Entries that are kept in memory, in bytes of their commands.
 const TAIL_BYTES: usize = 4 << 20;
 /// A reader takes about this much at a time.
@@ -35,7 +32,7 @@ const READ_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub struct Log {
-    storage: Arc<dyn Storage>,
+    journal: Reader,
     tail: Arc<Mutex<Tail>>,
     writer: Arc<LogWriter>,
     progress: Arc<Progress>,
@@ -60,28 +57,20 @@ fn weight(entry: &Entry) -> usize {
 }
 
 impl Log {
-    pub fn open(storage: Arc<dyn Storage>, directory: PathBuf, reserve: u64) -> disk::Result<Self> {
-        let read = |key| -> disk::Result<Option<LogId>> {
-            let id = storage.get(key)?.map(wire::LogId::decode).transpose()?;
-            Ok(id.map(codec::log_id))
-        };
-        let vote = storage.get(VOTE)?.map(wire::Vote::decode).transpose()?.map(codec::vote);
-        let (purged, committed) = (read(PURGED)?, read(COMMITTED)?);
-        let mut last = purged;
-        if let Some((key, record)) = storage.last_up_to(&entry_key(u64::MAX))?
-            && index_of(&key).is_some()
-        {
-            let newest = decode_record(record)?.pop().and_then(|entry| entry.log_id).map(codec::log_id);
-            last = last.max(newest);
-        }
+    pub fn open(journal: Journal, directory: PathBuf, reserve: u64) -> disk::Result<Self> {
+        let head = journal.head().clone();
+        let purged = head.purged.map(codec::log_id);
+        let reader = journal.reader();
+        let newest = reader.last()?.and_then(|entry| entry.log_id).map(codec::log_id);
+        let last = newest.max(purged);
         let progress = Arc::new(Progress::default());
         progress.written.store(last.map_or(0, |last| last.index), Ordering::Release);
-        let started =
-            LogWriter::start(storage.clone(), progress.clone(), directory, reserve, purged.map(|id| id.index));
-        let writer =
-            started.map_err(|source| disk::Error::File { what: "start the writer of", path: "log".into(), source })?;
+        let writer = LogWriter::start(journal, progress.clone(), directory, reserve)
+            .map_err(|source| disk::Error::File { what: "start the writer of", path: "log".into(), source })?;
+        let vote = head.vote.map(codec::vote);
+        let committed = head.committed.map(codec::log_id);
         let tail = Tail { last, purged, vote, committed, ..Tail::default() };
-        Ok(Self { storage, tail: Arc::new(Mutex::new(tail)), writer: Arc::new(writer), progress })
+        Ok(Self { journal: reader, tail: Arc::new(Mutex::new(tail)), writer: Arc::new(writer), progress })
     }
 
     pub fn progress(&self) -> &Arc<Progress> {
@@ -122,35 +111,19 @@ impl Log {
         if from_memory(next, &mut found, &mut bytes) {
             return Ok(found);
         }
-        let first_record = self.storage.last_up_to(&entry_key(start))?.and_then(|(key, _)| index_of(&key));
-        let from = entry_key(first_record.unwrap_or(start));
-        let to = entry_key(end.saturating_sub(1));
-        for record in self.storage.scan(Bound::Included(&from), Bound::Included(&to)) {
-            for entry in decode_record(record?.1)? {
-                let entry = codec::entry(entry)?;
-                if entry.log_id.index != next || next >= end || bytes >= limit {
-                    continue;
-                }
-                next += 1;
-                bytes += weight(&entry);
-                found.push(entry);
-            }
-            if next >= end || bytes >= limit {
-                return Ok(found);
-            }
+        for entry in self.journal.read(start, end, limit)? {
+            let entry = codec::entry(entry)?;
+            next += 1;
+            bytes += weight(&entry);
+            found.push(entry);
+        }
+        if next >= end || bytes >= limit {
+            return Ok(found);
         }
         // Behind what is on the disk is what is on its way there.
         from_memory(next, &mut found, &mut bytes);
         Ok(found)
     }
-}
-
-fn decode_record(mut record: Bytes) -> disk::Result<Vec<wire::Entry>> {
-    let mut entries = Vec::new();
-    while record.has_remaining() {
-        entries.push(wire::Entry::decode_length_delimited(&mut record)?);
-    }
-    Ok(entries)
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
@@ -245,23 +218,23 @@ impl RaftLogStorage<TypeConfig> for Log {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut records: Vec<Record> = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
         {
             let mut tail = self.tail.lock();
             for entry in entries {
-                let encoded = codec::entry_to_wire(&entry).encode_length_delimited_to_vec();
-                match records.last_mut() {
-                    Some(record) if record.entries.len() + encoded.len() <= RECORD_BYTES => {
-                        record.entries.extend_from_slice(&encoded);
-                        record.count += 1;
-                    }
-                    _ => records.push(Record { first: entry.index(), count: 1, entries: encoded }),
+                let encoded = codec::entry_to_wire(&entry);
+                if runs.last().is_none_or(|run| run.entries.len() + encoded.encoded_len() > RUN_BYTES) {
+                    runs.push(Run { first: entry.index(), ..Run::default() });
+                }
+                if let Some(run) = runs.last_mut() {
+                    encoded.encode_length_delimited(&mut run.entries).map_err(io::Error::other)?;
+                    run.count += 1;
                 }
                 tail.push(entry);
             }
             tail.shrink(self.progress.written.load(Ordering::Acquire));
         }
-        self.writer.send(Job::Append { records, flushed: callback })
+        self.writer.send(Job::Append { runs, flushed: callback })
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

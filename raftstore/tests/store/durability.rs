@@ -46,7 +46,7 @@ async fn no_write_is_acknowledged_without_a_durability_barrier() {
     member.start();
     let mut kv = member.kv().await;
     kv.put(put("first", "1")).await.expect("put");
-    let log = member.data_dir.join("log/db");
+    let log = member.data_dir.join("log/");
     let barriers = || barriers_on(&trace, &log.to_string_lossy());
     for number in 0..50 {
         let before = barriers();
