@@ -16,10 +16,10 @@ use keelson_wire::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Streaming, transport::Channel};
 
 use super::{Cache, Entry, Event, Snapshot, decode::decode, entry::Slot};
-use crate::storage::{Error, Store};
+use crate::storage::{Connection, Error, Store};
 
 const ROOT: &str = "/registry/";
 /// '0' is the character after '/'.
@@ -147,10 +147,14 @@ async fn follow(cache: &Cache, store: &Store, check: &HealthCheck, mut revision:
 }
 
 async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, revision: &mut i64) -> End {
-    let (requests, mut responses) = match open(store, *revision + 1).await {
+    let Connection { channel, endpoint } = match store.endpoints().connect().await {
+        Ok(connection) => connection,
+        Err(error) => return End::Broken(error),
+    };
+    let (requests, mut responses) = match open(channel, *revision + 1).await {
         Ok(stream) => stream,
         Err(error) => {
-            store.endpoints().pass_on();
+            store.endpoints().pass_on(endpoint);
             return End::Broken(error);
         }
     };
@@ -185,8 +189,7 @@ async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, revision: &mut
 
 type WatchCall = (mpsc::Sender<WatchRequest>, Streaming<WatchResponse>);
 
-async fn open(store: &Store, start_revision: i64) -> Result<WatchCall, Error> {
-    let channel = store.endpoints().connect().await?;
+async fn open(channel: Channel, start_revision: i64) -> Result<WatchCall, Error> {
     let (requests, stream) = mpsc::channel(2);
     let create = WatchCreateRequest {
         key: Bytes::from_static(ROOT.as_bytes()),

@@ -1,13 +1,13 @@
 //! Consistent reads: one question to the store for all readers that wait at a moment.
 //!
 //! A reader that arrives while a question is under way waits for the next one, because the answer under way may
-//! be from before it came.
+//! be from before it came. Each worker thread asks for its own readers.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::storage::{Error, Store};
+use crate::storage::{Error, Lane, PerThread, Store};
 
 /// Readers that wait to be taken along.
 const WAITING: usize = 4096;
@@ -16,21 +16,33 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 type Reader = oneshot::Sender<Result<(), Error>>;
 
+#[derive(Clone)]
+struct Readers(mpsc::Sender<Reader>);
+
+impl Lane for Readers {
+    fn has_ended(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
 pub(super) struct ReadIndex {
-    readers: mpsc::Sender<Reader>,
+    readers: PerThread<Readers>,
 }
 
 impl ReadIndex {
     pub fn start(store: Store, revision: watch::Receiver<i64>) -> ReadIndex {
-        let (readers, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(serve(waiting, store, revision));
+        let readers = PerThread::new(move || {
+            let (readers, waiting) = mpsc::channel(WAITING);
+            tokio::spawn(serve(waiting, store.clone(), revision.clone()));
+            Readers(readers)
+        });
         ReadIndex { readers }
     }
 
     /// Answers when the cache holds everything that was committed before the call.
     pub async fn confirmed(&self) -> Result<(), Error> {
         let (reader, confirmed) = oneshot::channel();
-        self.readers.send(reader).await.map_err(|_| Error::Stopped)?;
+        self.readers.get().0.send(reader).await.map_err(|_| Error::Stopped)?;
         confirmed.await.unwrap_or(Err(Error::Stopped))
     }
 }

@@ -26,7 +26,7 @@ pub async fn run(store: Store, cache: Arc<Cache>, interval: Duration) {
 }
 
 async fn compact(store: &Store, revision: i64) -> Result<(), Error> {
-    let mut client = KvClient::new(store.endpoints().connect().await?);
+    let mut client = KvClient::new(store.endpoints().connect().await?.channel);
     let request = CompactionRequest { revision, physical: false };
     client.compact(request).await.map(drop).map_err(|status| Error::from_status(&status))
 }

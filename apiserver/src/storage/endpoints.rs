@@ -23,6 +23,12 @@ pub struct Endpoints {
     current: AtomicUsize,
 }
 
+/// A connection, and to which of the endpoints it goes.
+pub struct Connection {
+    pub channel: Channel,
+    pub endpoint: usize,
+}
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
@@ -63,25 +69,27 @@ impl Endpoints {
     }
 
     /// A fresh connection to the first endpoint that accepts one, beginning with the one that worked last.
-    pub async fn connect(&self) -> Result<Channel, Error> {
+    pub async fn connect(&self) -> Result<Connection, Error> {
         let start = self.current.load(Ordering::Relaxed);
         let mut reasons = Vec::new();
         for step in 0..self.endpoints.len() {
-            let index = (start + step) % self.endpoints.len();
-            match self.endpoints[index].connect().await {
+            let endpoint = (start + step) % self.endpoints.len();
+            match self.endpoints[endpoint].connect().await {
                 Ok(channel) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(channel);
+                    self.current.store(endpoint, Ordering::Relaxed);
+                    return Ok(Connection { channel, endpoint });
                 }
-                Err(error) => reasons.push(format!("{}: {}", self.endpoints[index].uri(), causes(&error))),
+                Err(error) => reasons.push(format!("{}: {}", self.endpoints[endpoint].uri(), causes(&error))),
             }
         }
         Err(Error::Unreachable(reasons.join("; ")))
     }
 
-    /// The present endpoint misbehaves: begin with its neighbour next time.
-    pub fn pass_on(&self) {
-        self.current.fetch_add(1, Ordering::Relaxed);
+    /// This endpoint misbehaves: begin with its neighbour next time. Several connections may find that out at once.
+    pub fn pass_on(&self, endpoint: usize) {
+        let next = (endpoint + 1) % self.endpoints.len();
+        // Another has been chosen since.
+        let _ = self.current.compare_exchange(endpoint, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

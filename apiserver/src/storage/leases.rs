@@ -26,7 +26,7 @@ impl Leases {
         {
             return Ok(id);
         }
-        let mut client = LeaseClient::new(endpoints.connect().await?);
+        let mut client = LeaseClient::new(endpoints.connect().await?.channel);
         let seconds = (time_to_live + REUSE).as_secs();
         let request = LeaseGrantRequest { ttl: i64::try_from(seconds).unwrap_or(i64::MAX), id: 0 };
         let granted = client.lease_grant(request).await.map_err(|status| Error::from_status(&status))?.into_inner();

@@ -1,7 +1,8 @@
 //! The store as the API server sees it: an etcd v3 client with optimistic transactions.
 //!
-//! - [`Store`] is the cheap handle. Every call goes through one task (`pump`) that keeps a connection, batches what
-//!   is queued into raftstore's pipelined stream, or makes plain unary calls where the store is an etcd.
+//! - [`Store`] is the cheap handle. Calls go through a task (`pump`) that keeps a connection, batches what is queued into
+//!   raftstore's pipelined stream, or makes plain unary calls where the store is an etcd. Each worker thread of the REST
+//!   door has a pump of its own (`per_thread`).
 //! - [`Write`] and [`Outcome`] are the one transaction that the pipeline makes: the key must still be at a known revision.
 //!   It commits at most once: a lost answer is resolved by asking again under the same condition.
 //! - Several endpoints are tried in turn; a call fails only when none has answered within its deadline.
@@ -11,6 +12,7 @@ mod companion;
 mod endpoints;
 mod error;
 mod leases;
+mod per_thread;
 mod pump;
 mod transaction;
 mod unary;
@@ -25,9 +27,10 @@ use keelson_wire::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use companion::Companion;
-pub use endpoints::{ConfigurationError, Endpoints, StoreTls};
+pub use endpoints::{ConfigurationError, Connection, Endpoints, StoreTls};
 pub use error::Error;
 use leases::Leases;
+pub use per_thread::{Lane, PerThread};
 pub use transaction::{Condition, Outcome, Stored, Write};
 
 /// Calls that wait for the pump; beyond it callers wait for a place.
@@ -43,26 +46,44 @@ pub(crate) struct Pending {
     pub reply: oneshot::Sender<Result<answer::Response, Error>>,
 }
 
+/// The way to a pump.
+#[derive(Clone)]
+struct Queue(mpsc::Sender<Pending>);
+
+impl Lane for Queue {
+    fn has_ended(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
 /// The handle; clone it freely.
 #[derive(Clone)]
 pub struct Store {
-    queue: mpsc::Sender<Pending>,
+    queues: Arc<PerThread<Queue>>,
     endpoints: Arc<Endpoints>,
     leases: Arc<Leases>,
 }
 
 impl Store {
-    /// Starts the pump on the present tokio runtime. It ends with the last handle; `failed` is called if it ends otherwise.
-    pub fn start(endpoints: Endpoints, failed: impl FnOnce(String) + Send + 'static) -> Store {
-        let (queue, calls) = mpsc::channel(QUEUE);
+    /// Starts a pump on the present tokio runtime. Pumps end with the last handle; `failed` is called if one ends otherwise.
+    pub fn start(endpoints: Endpoints, failed: impl Fn(String) + Send + Sync + 'static) -> Store {
         let endpoints = Arc::new(endpoints);
-        let pump = tokio::spawn(pump::run(calls, endpoints.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = pump.await {
-                failed(format!("the store client failed: {error}"));
-            }
+        let (pump_endpoints, failed) = (endpoints.clone(), Arc::new(failed));
+        let queues = PerThread::new(move || {
+            let (queue, calls) = mpsc::channel(QUEUE);
+            let pump = tokio::spawn(pump::run(calls, pump_endpoints.clone()));
+            let failed = failed.clone();
+            tokio::spawn(async move {
+                // One that was cancelled went with its runtime.
+                if let Err(error) = pump.await
+                    && error.is_panic()
+                {
+                    failed(format!("the store client failed: {error}"));
+                }
+            });
+            Queue(queue)
         });
-        Store { queue, endpoints, leases: Arc::default() }
+        Store { queues: Arc::new(queues), endpoints, leases: Arc::default() }
     }
 
     pub fn endpoints(&self) -> &Endpoints {
@@ -73,7 +94,7 @@ impl Store {
     async fn call(&self, request: call::Request) -> Result<answer::Response, Error> {
         let (reply, answer) = oneshot::channel();
         let traceparent = keelson_process::telemetry::current_traceparent().unwrap_or_default();
-        self.queue.send(Pending { request, traceparent, reply }).await.map_err(|_| Error::Stopped)?;
+        self.queues.get().0.send(Pending { request, traceparent, reply }).await.map_err(|_| Error::Stopped)?;
         answer.await.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
     }
 

@@ -1,4 +1,4 @@
-//! The task through which every call goes: one connection, batches by draining, answers in any order.
+//! The task through which a thread's calls go: one connection, batches by draining, answers in any order.
 //!
 //! It opens raftstore's pipelined stream; a store that does not know it (an etcd) gets unary calls instead. When the
 //! connection is lost, the calls under way fail as `Lost` (their outcome is unknown) and the next endpoint is tried.
@@ -10,7 +10,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming, transport::Channel};
 
-use super::{Error, Pending, endpoints::Endpoints, unary};
+use super::{
+    Error, Pending,
+    endpoints::{Connection, Endpoints},
+    unary,
+};
 
 /// Calls in one message.
 const BATCH: usize = 128;
@@ -35,8 +39,8 @@ enum End {
 pub(super) async fn run(mut calls: mpsc::Receiver<Pending>, endpoints: Arc<Endpoints>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let line = match open(&endpoints).await {
-            Ok(line) => line,
+        let (line, endpoint) = match open(&endpoints).await {
+            Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, "store is not reachable");
                 if !fail_waiting(&mut calls, &error, pause).await {
@@ -53,7 +57,7 @@ pub(super) async fn run(mut calls: mpsc::Receiver<Pending>, endpoints: Arc<Endpo
         };
         match end {
             End::Finished => return,
-            End::Lost => endpoints.pass_on(),
+            End::Lost => endpoints.pass_on(endpoint),
         }
     }
 }
@@ -70,17 +74,17 @@ async fn fail_waiting(calls: &mut mpsc::Receiver<Pending>, error: &Error, pause:
     }
 }
 
-async fn open(endpoints: &Endpoints) -> Result<Line, Error> {
-    let channel = endpoints.connect().await?;
+async fn open(endpoints: &Endpoints) -> Result<(Line, usize), Error> {
+    let Connection { channel, endpoint } = endpoints.connect().await?;
     let (sender, requests) = mpsc::channel(4);
     let mut client = StoreClient::new(channel.clone())
         .max_decoding_message_size(unary::MESSAGE_LIMIT)
         .max_encoding_message_size(unary::MESSAGE_LIMIT);
     match client.pipeline(ReceiverStream::new(requests)).await {
-        Ok(answers) => Ok(Line::Pipelined(sender, answers.into_inner())),
-        Err(status) if status.code() == Code::Unimplemented => Ok(Line::Unary(channel)),
+        Ok(answers) => Ok((Line::Pipelined(sender, answers.into_inner()), endpoint)),
+        Err(status) if status.code() == Code::Unimplemented => Ok((Line::Unary(channel), endpoint)),
         Err(status) => {
-            endpoints.pass_on();
+            endpoints.pass_on(endpoint);
             Err(Error::Unreachable(status.to_string()))
         }
     }

@@ -91,9 +91,10 @@ fn use_small_pages() {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
-/// The multi-thread runtime of a process: as many workers as there are cores, but no more than eight.
+/// The multi-thread runtime of a process: a worker for each two cores, but no more than eight. The processes of a control
+/// plane share the machine, and what one worker does for itself costs no wake-up of another.
 fn runtime() -> tokio::runtime::Runtime {
-    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8));
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(64)

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, SledStorage};
+use super::{Buffered, Error, Result, SledStorage};
 
 /// The layout of everything below the data directory. 1 had the log in a database of sled's.
 const FORMAT: u32 = 2;
@@ -33,6 +33,9 @@ struct Description {
     identity: Identity,
     state: u64,
 }
+
+/// The database of the replicated state.
+pub type State = Buffered<SledStorage>;
 
 pub struct DataDirectory {
     root: PathBuf,
@@ -111,18 +114,18 @@ impl DataDirectory {
         self.root.join("log")
     }
 
-    pub fn open_state(&self, cache: u64) -> Result<SledStorage> {
-        SledStorage::open(&self.state_path(self.description.state), cache)
+    pub fn open_state(&self, cache: u64) -> Result<State> {
+        Buffered::new(SledStorage::open(&self.state_path(self.description.state), cache)?)
     }
 
     /// An empty database beside the one in use, to be filled and then put in its place.
-    pub fn open_next_state(&self, cache: u64) -> Result<SledStorage> {
+    pub fn open_next_state(&self, cache: u64) -> Result<State> {
         let path = self.state_path(self.description.state + 1);
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::File { what: "remove", path, source: error })
             }
-            _ => SledStorage::open(&path, cache),
+            _ => Buffered::new(SledStorage::open(&path, cache)?),
         }
     }
 

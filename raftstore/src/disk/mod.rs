@@ -4,6 +4,7 @@
 //! disk for certain only after [`Storage::sync`] has returned. The engine is sled and stays behind this door. The log is
 //! no database: see [`journal`](crate::journal).
 
+mod buffered;
 mod directory;
 mod sled_storage;
 mod write_through;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+pub use buffered::Buffered;
 pub use directory::{DataDirectory, Identity, free_space};
 pub use sled_storage::SledStorage;
 
@@ -29,6 +31,8 @@ pub enum Error {
     Foreign { path: PathBuf, found: String, advice: &'static str },
     #[error("a record in {path} is damaged ({what}): restore this member from the others or from a snapshot")]
     Damaged { path: PathBuf, what: &'static str },
+    #[error("the state cannot be written: {cause}")]
+    Buffer { cause: String },
     #[error("a record cannot be decoded: {0}; restore this member from the others or from a snapshot")]
     Record(#[from] prost::DecodeError),
 }
@@ -73,9 +77,6 @@ pub trait Storage: Send + Sync + 'static {
 
     /// The records from `start` on and before `end`, in the order of their keys.
     fn scan(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Records;
-
-    /// The greatest record whose key is `key` or before it.
-    fn last_up_to(&self, key: &[u8]) -> Result<Option<(Bytes, Bytes)>>;
 
     /// Makes the changes visible, all in one; durable with the next [`sync`](Self::sync).
     fn write(&self, batch: Batch) -> Result<()>;

@@ -152,18 +152,6 @@ impl Storage for SledStorage {
         }))
     }
 
-    fn last_up_to(&self, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
-        for record in self.reader.database.range::<&[u8], _>(..=key).rev() {
-            let (key, head) = record.map_err(|error| self.reader.failed(error))?;
-            if head.first() == Some(&IS_PART) {
-                continue;
-            }
-            let value = self.reader.assemble(&key, head)?;
-            return Ok(Some((Bytes::from_owner(key), value)));
-        }
-        Ok(None)
-    }
-
     fn write(&self, batch: Batch) -> Result<()> {
         let mut changes = sled::Batch::default();
         for (key, value) in batch.changes {
@@ -233,8 +221,6 @@ mod tests {
         assert_eq!(found.len(), sizes.len());
         for (number, size) in sizes.into_iter().enumerate() {
             assert_eq!(found[number].1, value(size), "size {size}");
-            let last = storage.last_up_to(&[b'k', number as u8, IS_PART, 9]).expect("read").expect("one");
-            assert_eq!(last.0, vec![b'k', number as u8]);
         }
         let mut batch = Batch::default();
         for number in 0..sizes.len() {
