@@ -154,6 +154,7 @@ impl Storage for SledStorage {
 
     fn write(&self, batch: Batch) -> Result<()> {
         let mut changes = sled::Batch::default();
+        let count = batch.len();
         for (key, value) in batch.changes {
             let Some(value) = value else {
                 for part in 1..=usize::from(self.reader.parts_of(&key)?) {
@@ -171,7 +172,9 @@ impl Storage for SledStorage {
             }
             changes.insert(key, marked(following as u8, &value[..value.len().min(PART)]));
         }
-        self.reader.database.apply_batch(changes).map_err(|error| self.reader.failed(error))
+        self.reader.database.apply_batch(changes).map_err(|error| self.reader.failed(error))?;
+        free_replaced(count);
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
@@ -183,6 +186,15 @@ impl Storage for SledStorage {
 
     fn size_on_disk(&self) -> Result<u64> {
         self.reader.database.size_on_disk().map_err(|error| self.reader.failed(error))
+    }
+}
+
+/// Frees the pages that a batch of so many changes has replaced. sled leaves that to crossbeam-epoch, which takes a little
+/// at every 128th operation of a thread: a thread of few and large batches would free less than it replaces, for ever.
+fn free_replaced(changes: usize) {
+    const CHANGES_PER_STEP: usize = 64;
+    for _ in 0..=changes / CHANGES_PER_STEP {
+        crossbeam_epoch::pin().flush();
     }
 }
 
