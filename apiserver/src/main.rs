@@ -1,5 +1,10 @@
 use std::process::ExitCode;
 
+use keelson_process::allocator;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Fast = allocator::Fast;
+
 fn main() -> ExitCode {
     let options: apiserver::Options = keelson_process::configuration::parse();
     let telemetry = options.telemetry.clone();

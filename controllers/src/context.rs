@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keelson_client::events::EventRecorder;
 use keelson_client::informer::{Informer, InformerOptions, index};
 use keelson_client::workqueue::WorkQueue;
-use keelson_client::{Cached, Client, Object, ObjectKey};
+use keelson_client::{Client, Object, ObjectKey};
 use keelson_process::{Process, Shutdown};
 
 use crate::telemetry::Reconciliations;
@@ -20,10 +20,10 @@ pub const ORPHANS: &str = "orphans";
 /// The index of EndpointSlices by the Service that they belong to, as a key.
 pub const SERVICE: &str = "service";
 
-fn orphans<K: Cached>(object: &K) -> Vec<String> {
-    match meta::controller_of(object.meta()) {
+fn orphans<K: Object>(object: &K) -> Vec<String> {
+    match meta::controller_of(object.metadata()) {
         Some(_) => Vec::new(),
-        None => vec![meta::namespace(object.meta()).to_owned()],
+        None => vec![meta::namespace(object.metadata()).to_owned()],
     }
 }
 

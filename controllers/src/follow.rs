@@ -4,8 +4,6 @@ use keelson_client::informer::{Event, Informer};
 use keelson_client::workqueue::WorkQueue;
 use keelson_client::{Cached, ObjectKey};
 
-use crate::meta;
-
 /// Queues every object that changed.
 pub async fn objects<K: Cached>(informer: Informer<K>, queue: WorkQueue<ObjectKey>) {
     let mut changes = informer.subscribe();
@@ -29,7 +27,7 @@ pub async fn namespaces_of<K: Cached, N: Cached>(
         match event {
             Event::Applied { old: None, .. } => {}
             Event::Applied { new: object, .. } | Event::Deleted(object) => {
-                queue.add(ObjectKey::cluster(meta::namespace(object.meta())));
+                queue.add(ObjectKey::cluster(&object.key().namespace));
             }
             Event::Resync => namespaces.store().iter().for_each(|(key, _)| queue.add(key.clone())),
         }

@@ -1,9 +1,10 @@
 use std::process::ExitCode;
 
-use keelson_process::configuration;
+use keelson_process::{allocator, configuration};
 use nodeagent::{Options, kubelet_configuration};
 
 fn main() -> ExitCode {
+    allocator::one_heap();
     let arguments = match kubelet_configuration::expand(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use keelson_process::allocator;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Fast = allocator::Fast;
+
 fn main() -> ExitCode {
     let options: raftstore::Options = keelson_process::configuration::parse();
     let mut telemetry = options.telemetry.clone();

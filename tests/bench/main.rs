@@ -16,7 +16,11 @@ mod watch;
 use std::path::PathBuf;
 
 use clap::Parser;
+use keelson_process::allocator;
 use keelson_tests::harness::{Cluster, Result, Shape};
+
+#[global_allocator]
+static ALLOCATOR: allocator::Fast = allocator::Fast;
 
 #[derive(Parser)]
 struct Options {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use keelson_client::informer::Informer;
 use keelson_client::workqueue::WorkQueue;
-use keelson_client::{Api, Cached, Client, DeleteOptions, PartialObject, Patch, Propagation};
+use keelson_client::{Api, Client, DeleteOptions, PartialObject, Patch, Propagation};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::decide::{self, Decision, Owner, Policy};
 use super::graph::{Graph, Work};
-use super::identity::{FOREGROUND, ORPHAN, Observed};
+use super::identity::{FOREGROUND, ORPHAN, Observed, Record};
 use crate::context::Context;
 use crate::dynamic::ResourceType;
 use crate::workers::{Error, Reconciler};
@@ -72,14 +72,14 @@ impl Collector {
     }
 
     /// Takes in the complete state of a kind.
-    pub fn observe_all(&self, kind: &Arc<ResourceType>, informer: &Informer<PartialObject>) {
+    pub fn observe_all(&self, kind: &Arc<ResourceType>, informer: &Informer<Record>) {
         let store = informer.store();
         let mut known = self.known.lock();
         let mut work = Vec::new();
-        for object in store.values() {
-            work.extend(known.graph.observe(Observed::new(kind.clone(), object.meta().clone())));
+        for record in store.values() {
+            work.extend(known.graph.observe(Observed { kind: kind.clone(), record: record.clone() }));
         }
-        let present = store.values().map(|object| object.uid().to_owned()).collect();
+        let present = store.values().map(|record| record.uid.clone()).collect();
         work.extend(known.graph.retain(kind, &present));
         drop(known);
         self.add(work);
@@ -142,17 +142,17 @@ impl Collector {
             let unknown = format!("no kind {} of {} is served", reference.kind, reference.api_version);
             return Err(Error::Again(unknown));
         };
-        if kind.namespaced && dependent.namespace.is_empty() {
+        if kind.namespaced && dependent.namespace().is_empty() {
             tracing::warn!(
-                object = dependent.name,
+                object = dependent.name(),
                 owner = reference.name,
                 "a cluster-scoped object refers to an owner in a namespace"
             );
             return Ok(None);
         }
-        let namespace = if kind.namespaced { dependent.namespace.as_str() } else { "" };
+        let namespace = if kind.namespaced { dependent.namespace() } else { "" };
         let live = self.api(&kind, namespace).find(&reference.name).await?;
-        let owner = live.map(|live| Observed::new(kind, live.metadata)).filter(|live| live.uid == reference.uid);
+        let owner = live.map(|live| Record::from(live.metadata)).filter(|live| *live.uid == *reference.uid);
         Ok(Some(match owner {
             Some(owner) => decide::judge_owner(&owner),
             None => {
@@ -173,7 +173,7 @@ impl Collector {
     }
 
     async fn carry_out(&self, object: &Observed, decision: Decision) -> Result<(), Error> {
-        let api = self.api(&object.kind, &object.namespace);
+        let api = self.api(&object.kind, object.namespace());
         match decision {
             Decision::Nothing => Ok(()),
             Decision::AwaitDependents(dependents) => {
@@ -183,21 +183,21 @@ impl Collector {
             Decision::Delete(policy) => {
                 tracing::debug!(
                     kind = object.kind.kind,
-                    namespace = object.namespace,
-                    name = object.name,
+                    namespace = object.namespace(),
+                    name = object.name(),
                     ?policy,
                     "collecting"
                 );
                 let options = DeleteOptions {
-                    resource_version: Some(object.resource_version.clone()),
+                    resource_version: Some(object.resource_version.to_string()),
                     propagation: Some(match policy {
                         Policy::Background => Propagation::Background,
                         Policy::Foreground => Propagation::Foreground,
                         Policy::Orphan => Propagation::Orphan,
                     }),
-                    ..DeleteOptions::of_uid(&object.uid)
+                    ..DeleteOptions::of_uid(&*object.uid)
                 };
-                settled(api.delete(&object.name, &options).await)
+                settled(api.delete(object.name(), &options).await)
             }
             Decision::KeepReferences(references) => self.write(object, json!({ "ownerReferences": references })).await,
             Decision::Finish => self.drop_finalizer(object, FOREGROUND).await,
@@ -228,11 +228,11 @@ impl Collector {
 
     /// Writes a part of the metadata, on the condition that the object still is what was judged.
     async fn write(&self, object: &Observed, mut metadata: Value) -> Result<(), Error> {
-        metadata["uid"] = object.uid.as_str().into();
-        metadata["resourceVersion"] = object.resource_version.as_str().into();
+        metadata["uid"] = object.uid.as_ref().into();
+        metadata["resourceVersion"] = object.resource_version.as_ref().into();
         let patch = Patch::Merge(json!({ "metadata": metadata }));
-        let api = self.api(&object.kind, &object.namespace);
-        settled(api.patch(&object.name, &patch).await.map(drop))
+        let api = self.api(&object.kind, object.namespace());
+        settled(api.patch(object.name(), &patch).await.map(drop))
     }
 }
 

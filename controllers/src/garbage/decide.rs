@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::graph::Graph;
-use super::identity::Observed;
+use super::identity::{Observed, Record};
 
 /// How an owner that an object refers to was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,15 +43,15 @@ pub enum Decision {
 pub fn known_owner(graph: &Graph, dependent: &Observed, reference: &OwnerReference) -> Option<Owner> {
     let owner = graph.get(&reference.uid)?;
     let group_version = owner.kind.api_version();
-    let reachable = owner.namespace.is_empty() || owner.namespace == dependent.namespace;
+    let reachable = owner.namespace().is_empty() || owner.namespace() == dependent.namespace();
     let same_group = group(&group_version) == group(&reference.api_version);
-    if !reachable || owner.name != reference.name || owner.kind.kind != reference.kind || !same_group {
+    if !reachable || owner.name() != reference.name || owner.kind.kind != reference.kind || !same_group {
         return None;
     }
     Some(judge_owner(owner))
 }
 
-pub fn judge_owner(owner: &Observed) -> Owner {
+pub fn judge_owner(owner: &Record) -> Owner {
     if owner.awaits_deletion_of_dependents() { Owner::AwaitsDependents } else { Owner::Present }
 }
 
@@ -87,7 +87,7 @@ pub fn decide(graph: &Graph, object: &Observed, owners: &BTreeMap<String, Owner>
     }
     // A dependent that waits for its own dependents closes a circle in which each would wait for the next: stop
     // blocking the owner, or none of them would ever go.
-    let circle = dependents.any(Observed::awaits_deletion_of_dependents);
+    let circle = dependents.any(|dependent| dependent.awaits_deletion_of_dependents());
     let blocks = object.owners.iter().any(|reference| reference.block_owner_deletion == Some(true));
     if circle && blocks {
         let unblocked = object
@@ -122,7 +122,7 @@ fn await_dependents(graph: &Graph, object: &Observed) -> Decision {
         return Decision::Finish;
     }
     let to_examine = blocking.into_iter().filter(|dependent| !dependent.awaits_deletion_of_dependents());
-    Decision::AwaitDependents(to_examine.map(|dependent| dependent.uid.clone()).collect())
+    Decision::AwaitDependents(to_examine.map(|dependent| dependent.uid.to_string()).collect())
 }
 
 #[cfg(test)]

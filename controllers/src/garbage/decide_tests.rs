@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::super::graph::Work;
 use super::super::identity::{FOREGROUND, ORPHAN};
 use super::*;
@@ -29,21 +31,21 @@ fn reference(owner: &str, blocks: bool) -> OwnerReference {
 }
 
 fn object(uid: &str, owners: &[&str]) -> Observed {
-    Observed {
-        kind: kind("Thing"),
-        namespace: "default".into(),
-        name: uid.into(),
-        uid: uid.into(),
-        resource_version: "1".into(),
-        owners: owners.iter().map(|owner| reference(owner, true)).collect(),
-        finalizers: Vec::new(),
-        leaving: false,
-    }
+    let metadata = ObjectMeta {
+        namespace: Some("default".into()),
+        name: Some(uid.into()),
+        uid: Some(uid.into()),
+        resource_version: Some("1".into()),
+        owner_references: Some(owners.iter().map(|owner| reference(owner, true)).collect()),
+        ..Default::default()
+    };
+    Observed { kind: kind("Thing"), record: Arc::new(metadata.into()) }
 }
 
 fn leaving(mut object: Observed, finalizer: &str) -> Observed {
-    object.leaving = true;
-    object.finalizers.push(finalizer.into());
+    let record = Arc::make_mut(&mut object.record);
+    record.leaving = true;
+    record.finalizers = [finalizer.to_owned()].into();
     object
 }
 
@@ -113,7 +115,7 @@ fn foreground_waits_for_what_blocks() {
     assert_eq!(decision(&[]), Decision::Finish);
     assert_eq!(decision(&[object("child", &["owner"])]), Decision::AwaitDependents(vec!["child".into()]));
     let mut free = object("free", &["owner"]);
-    free.owners[0].block_owner_deletion = Some(false);
+    Arc::make_mut(&mut free.record).owners[0].block_owner_deletion = Some(false);
     assert_eq!(decision(&[free]), Decision::Finish);
     let busy = leaving(object("busy", &["owner"]), FOREGROUND);
     assert_eq!(decision(&[busy]), Decision::AwaitDependents(vec![]));
@@ -143,8 +145,8 @@ fn owners_in_the_graph_are_known_only_under_their_own_name() {
     let mut renamed = reference("a", true);
     renamed.name = "b".into();
     assert_eq!(known_owner(&graph, &me, &renamed), None);
-    let mut elsewhere = me.clone();
-    elsewhere.namespace = "other".into();
+    let metadata = ObjectMeta { namespace: Some("other".into()), name: Some("me".into()), ..Default::default() };
+    let elsewhere = Observed { kind: kind("Thing"), record: Arc::new(metadata.into()) };
     assert_eq!(known_owner(&graph, &elsewhere, &reference("a", true)), None);
     assert_eq!(known_owner(&graph, &me, &reference("missing", true)), None);
 }
@@ -174,7 +176,7 @@ fn changes_name_what_has_to_be_looked_at() {
 #[test]
 fn a_fresh_listing_forgets_what_it_does_not_show() {
     let mut graph = graph(&[object("owner", &[]), object("child", &["owner"])]);
-    let work = graph.retain(&kind("Thing"), &BTreeSet::from(["child".to_owned()]));
+    let work = graph.retain(&kind("Thing"), &BTreeSet::from(["child".into()]));
     assert_eq!(work, [Work::Examine("child".into())]);
     assert!(graph.get("owner").is_none());
     assert_eq!(graph.everything_to_examine(), [Work::Examine("child".into())]);

@@ -4,8 +4,9 @@
 //! never observed is looked at too: the owner may be absent, and only a live read can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::identity::Observed;
+use super::identity::{Observed, Record};
 
 /// Something to look at.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -19,8 +20,8 @@ pub enum Work {
 /// Objects by uid, and the dependents of each owner's uid, observed or not.
 #[derive(Debug, Default)]
 pub struct Graph {
-    objects: BTreeMap<String, Observed>,
-    dependents: BTreeMap<String, BTreeSet<String>>,
+    objects: BTreeMap<Arc<str>, Observed>,
+    dependents: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
 impl Graph {
@@ -44,16 +45,16 @@ impl Graph {
         let before = self.objects.insert(uid.clone(), object.clone());
         let mut work = Vec::new();
         for reference in &object.owners {
-            self.dependents.entry(reference.uid.clone()).or_default().insert(uid.clone());
+            self.dependents.entry(reference.uid.as_str().into()).or_default().insert(uid.clone());
             let was_known = before.as_ref().is_some_and(|before| before.reference_to(&reference.uid).is_some());
-            let owner = self.objects.get(&reference.uid);
+            let owner = self.objects.get(reference.uid.as_str());
             let owner_is_settled = owner.is_some_and(|owner| {
-                owner.name == reference.name
+                owner.name() == reference.name
                     && owner.kind.kind == reference.kind
                     && !owner.awaits_deletion_of_dependents()
             });
             if !was_known && !owner_is_settled {
-                work.push(Work::Examine(uid.clone()));
+                work.push(Work::Examine(uid.to_string()));
             }
         }
         if let Some(before) = &before {
@@ -81,23 +82,24 @@ impl Graph {
     }
 
     fn awaits_dependents(&self, uid: &str) -> bool {
-        self.objects.get(uid).is_some_and(Observed::awaits_deletion_of_dependents)
+        self.objects.get(uid).is_some_and(|object| object.awaits_deletion_of_dependents())
     }
 
     fn note_transition(&self, before: Option<&Observed>, now: &Observed, work: &mut Vec<Work>) {
-        let begins = |state: fn(&Observed) -> bool| state(now) && !before.is_some_and(state);
-        if begins(Observed::awaits_release_of_dependents) {
-            work.push(Work::Release(now.uid.clone()));
+        let begins = |state: fn(&Record) -> bool| state(now) && !before.is_some_and(|before| state(before));
+        if begins(Record::awaits_release_of_dependents) {
+            work.push(Work::Release(now.uid.to_string()));
         }
-        if begins(Observed::awaits_deletion_of_dependents) {
-            work.extend(self.dependents(&now.uid).map(|dependent| Work::Examine(dependent.uid.clone())));
-            work.push(Work::Examine(now.uid.clone()));
+        if begins(Record::awaits_deletion_of_dependents) {
+            work.extend(self.dependents(&now.uid).map(|dependent| Work::Examine(dependent.uid.to_string())));
+            work.push(Work::Examine(now.uid.to_string()));
         }
     }
 
     /// Takes in that an object is gone.
     pub fn forget(&mut self, uid: &str) -> Vec<Work> {
-        let mut work: Vec<Work> = self.dependents(uid).map(|dependent| Work::Examine(dependent.uid.clone())).collect();
+        let mut work: Vec<Work> =
+            self.dependents(uid).map(|dependent| Work::Examine(dependent.uid.to_string())).collect();
         let Some(gone) = self.objects.remove(uid) else {
             return work;
         };
@@ -120,8 +122,8 @@ impl Graph {
     }
 
     /// Drops every object of a kind that is not among `present`: what a fresh listing no longer shows.
-    pub fn retain(&mut self, kind: &crate::dynamic::ResourceType, present: &BTreeSet<String>) -> Vec<Work> {
-        let gone: Vec<String> = self
+    pub fn retain(&mut self, kind: &crate::dynamic::ResourceType, present: &BTreeSet<Arc<str>>) -> Vec<Work> {
+        let gone: Vec<Arc<str>> = self
             .objects
             .values()
             .filter(|object| *object.kind == *kind && !present.contains(&object.uid))
@@ -135,13 +137,15 @@ impl Graph {
         let mut work = BTreeSet::new();
         for object in self.objects.values() {
             if object.awaits_release_of_dependents() {
-                work.insert(Work::Release(object.uid.clone()));
+                work.insert(Work::Release(object.uid.to_string()));
             }
             let unknown_owner = object.owners.iter().any(|reference| {
-                self.objects.get(&reference.uid).is_none_or(|owner| owner.leaving || owner.name != reference.name)
+                self.objects
+                    .get(reference.uid.as_str())
+                    .is_none_or(|owner| owner.leaving || owner.name() != reference.name)
             });
             if unknown_owner || object.awaits_deletion_of_dependents() {
-                work.insert(Work::Examine(object.uid.clone()));
+                work.insert(Work::Examine(object.uid.to_string()));
             }
         }
         work.into_iter().collect()

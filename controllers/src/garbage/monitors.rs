@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keelson_client::Client;
 use keelson_client::informer::{Event, Informer, InformerOptions};
-use keelson_client::{Cached, Client, PartialObject};
 use keelson_process::{Process, Shutdown};
 
 use super::CONTROLLER;
 use super::collect::Collector;
-use super::identity::Observed;
+use super::identity::{Observed, Record};
 use crate::context::Context;
 use crate::dynamic::{self, ResourceType};
 use crate::workers;
@@ -30,7 +30,7 @@ pub struct Monitors {
     process: Process,
     shutdown: Shutdown,
     collector: Arc<Collector>,
-    followed: BTreeMap<Arc<ResourceType>, (Informer<PartialObject>, Shutdown)>,
+    followed: BTreeMap<Arc<ResourceType>, (Informer<Record>, Shutdown)>,
 }
 
 impl Monitors {
@@ -101,8 +101,7 @@ impl Monitors {
     fn follow(&mut self, kind: Arc<ResourceType>) {
         let shutdown = self.shutdown.child();
         let api = self.client.resource(&kind.to_client(), "");
-        let options = InformerOptions::default().transform(keep_what_matters);
-        let informer = Informer::<PartialObject>::start_on(api, options, &shutdown);
+        let informer = Informer::<Record>::start_on(api, InformerOptions::default(), &shutdown);
         let pump = pump(informer.clone(), kind.clone(), self.collector.clone());
         workers::spawn_vital(&self.process, &shutdown, CONTROLLER, pump);
         self.followed.insert(kind, (informer, shutdown));
@@ -114,18 +113,13 @@ fn is_followed(kind: &ResourceType) -> bool {
     needed.iter().all(|verb| kind.supports(verb)) && !IGNORED.contains(&kind.qualified_name().as_str())
 }
 
-fn keep_what_matters(object: &mut PartialObject) {
-    object.metadata.labels = None;
-    object.metadata.annotations = None;
-}
-
-async fn pump(informer: Informer<PartialObject>, kind: Arc<ResourceType>, collector: Arc<Collector>) {
+async fn pump(informer: Informer<Record>, kind: Arc<ResourceType>, collector: Arc<Collector>) {
     let mut changes = informer.subscribe();
     while let Some(events) = changes.batch().await {
         for event in events {
             match event {
-                Event::Applied { new, .. } => collector.observe(Observed::new(kind.clone(), new.meta().clone())),
-                Event::Deleted(object) => collector.forget(object.uid()),
+                Event::Applied { new, .. } => collector.observe(Observed { kind: kind.clone(), record: new }),
+                Event::Deleted(object) => collector.forget(&object.uid),
                 Event::Resync => collector.observe_all(&kind, &informer),
             }
         }

@@ -26,6 +26,12 @@ pub enum Error {
     TooLong,
     #[error("invalid repository name, cannot specify 64-byte hexadecimal strings")]
     Identifier,
+    #[error("invalid checksum digest length")]
+    DigestLength,
+    #[error("invalid checksum digest format")]
+    DigestFormat,
+    #[error("unsupported digest algorithm")]
+    DigestAlgorithm,
 }
 
 impl Reference {
@@ -56,6 +62,9 @@ impl Reference {
         let path = if official { format!("library/{path}") } else { path.to_owned() };
         if domain.len() + 1 + path.len() > 255 {
             return Err(Error::TooLong);
+        }
+        if let Some(digest) = &digest {
+            check_digest(digest)?;
         }
         let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
         Ok(Reference { domain: domain.to_owned(), path, tag, digest })
@@ -154,6 +163,24 @@ fn is_digest(digest: &str) -> bool {
     algorithm_fits && hex.len() >= 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// What follows the grammar may still be no digest that anything can have.
+fn check_digest(digest: &str) -> Result<(), Error> {
+    let (algorithm, hex) = digest.split_once(':').ok_or(Error::DigestFormat)?;
+    let digits = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return Err(Error::DigestAlgorithm),
+    };
+    if hex.len() != digits {
+        return Err(Error::DigestLength);
+    }
+    if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(Error::DigestFormat);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +223,14 @@ mod tests {
         ];
         for (text, want) in table {
             assert_eq!(Reference::parse(text), Err(want), "{text:?}");
+        }
+        let digests = [
+            ("sha256", "a".repeat(40), Error::DigestLength),
+            ("sha256", "A".repeat(64), Error::DigestFormat),
+            ("md5", "a".repeat(32), Error::DigestAlgorithm),
+        ];
+        for (algorithm, hex, want) in digests {
+            assert_eq!(Reference::parse(&format!("nginx@{algorithm}:{hex}")), Err(want), "{algorithm}:{hex}");
         }
         assert_eq!(Reference::parse(&"a".repeat(64)), Err(Error::Identifier));
         assert_eq!(Reference::parse(&"x".repeat(256)), Err(Error::TooLong));

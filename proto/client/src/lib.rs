@@ -24,7 +24,7 @@ pub use client::{Client, ClientOptions};
 pub use error::Error;
 pub use key::ObjectKey;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
-pub use object::{Cached, Object, PartialObject, Resource, reference};
+pub use object::{Cached, Object, PartialObject, Resource, key_of, reference};
 pub use options::{DeleteOptions, ListOptions, Patch, Propagation, WatchOptions};
 pub use watch::{WatchEvent, WatchStream};
 

@@ -53,32 +53,37 @@ impl Resource {
 
 /// What a cache can hold.
 pub trait Cached: DeserializeOwned + Send + Sync + 'static {
-    fn meta(&self) -> &ObjectMeta;
+    fn key(&self) -> ObjectKey;
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta;
+    fn uid(&self) -> &str;
 
-    fn key(&self) -> ObjectKey {
-        let meta = self.meta();
-        ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-    }
+    fn resource_version(&self) -> &str;
 
-    fn uid(&self) -> &str {
-        self.meta().uid.as_deref().unwrap_or_default()
-    }
-
-    fn resource_version(&self) -> &str {
-        self.meta().resource_version.as_deref().unwrap_or_default()
-    }
+    /// Drops what no cache needs, before the object is kept.
+    fn slim(&mut self) {}
 }
 
 impl<K: Object> Cached for K {
-    fn meta(&self) -> &ObjectMeta {
-        self.metadata()
+    fn key(&self) -> ObjectKey {
+        key_of(self.metadata())
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.metadata_mut()
+    fn uid(&self) -> &str {
+        self.metadata().uid.as_deref().unwrap_or_default()
     }
+
+    fn resource_version(&self) -> &str {
+        self.metadata().resource_version.as_deref().unwrap_or_default()
+    }
+
+    fn slim(&mut self) {
+        self.metadata_mut().managed_fields = None;
+    }
+}
+
+/// The key of the object that this is the metadata of.
+pub fn key_of(metadata: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// Any object, of which only the metadata is kept: for those who act on all kinds alike.
@@ -91,16 +96,6 @@ pub struct PartialObject {
     pub kind: String,
     #[serde(default)]
     pub metadata: ObjectMeta,
-}
-
-impl Cached for PartialObject {
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 /// A reference to an object, as events carry it.

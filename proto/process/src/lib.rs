@@ -4,7 +4,7 @@
 //! it: the actor system and its arbiters, supervision that survives panics, mutual TLS and identities, health and
 //! metrics, logs and traces, configuration files, and an orderly end.
 
-mod allocator;
+pub mod allocator;
 pub mod configuration;
 pub mod health;
 pub mod identity;

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use keelson_client::{Cached, Resource};
+use keelson_client::{Cached, ObjectKey, Resource, key_of};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -84,11 +84,19 @@ impl Pod {
 }
 
 impl Cached for Pod {
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
+    fn key(&self) -> ObjectKey {
+        key_of(&self.metadata)
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
+    fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    fn resource_version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    fn slim(&mut self) {
+        self.metadata.managed_fields = None;
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::Cached;
+use crate::Object;
 
 pub type IndexFunction<K> = fn(&K) -> Vec<String>;
 
@@ -18,13 +18,13 @@ pub const OWNER: &str = "owner";
 pub const NODE: &str = "node";
 
 /// The uids of all owners.
-pub fn owner_uids<K: Cached>(object: &K) -> Vec<String> {
-    object.meta().owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect()
+pub fn owner_uids<K: Object>(object: &K) -> Vec<String> {
+    object.metadata().owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect()
 }
 
 /// The uid of the owner that manages the object.
-pub fn controller_uid<K: Cached>(object: &K) -> Vec<String> {
-    let owners = object.meta().owner_references.iter().flatten();
+pub fn controller_uid<K: Object>(object: &K) -> Vec<String> {
+    let owners = object.metadata().owner_references.iter().flatten();
     owners.filter(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone()).collect()
 }
 

@@ -200,7 +200,7 @@ impl<K: Cached> Reflector<K> {
     }
 
     fn slim(&self, mut object: K) -> Arc<K> {
-        object.meta_mut().managed_fields = None;
+        object.slim();
         if let Some(transform) = self.transform {
             transform(&mut object);
         }
