@@ -24,8 +24,8 @@ pub async fn ensure(pipeline: &Arc<Pipeline>) {
         persist(pipeline, "", "v1", "namespaces", "", namespace, object).await;
     }
     let Some(address) = pipeline.settings.service_cidr.hosts().next() else { return };
-    persist(pipeline, "", "v1", "services", "default", "kubernetes", service(address)).await;
     let (advertised, port) = (pipeline.settings.advertise_address, pipeline.settings.secure_port);
+    persist(pipeline, "", "v1", "services", "default", "kubernetes", service(address, port)).await;
     if advertised.is_loopback() {
         tracing::warn!(%advertised, "nothing outside this host reaches that address, so the kubernetes Service has no endpoint");
         return;
@@ -36,7 +36,7 @@ pub async fn ensure(pipeline: &Arc<Pipeline>) {
     persist_address(pipeline, advertised).await;
 }
 
-fn service(address: IpAddr) -> Value {
+fn service(address: IpAddr, port: u16) -> Value {
     json!({
         "metadata": {
             "name": "kubernetes",
@@ -46,7 +46,7 @@ fn service(address: IpAddr) -> Value {
         "spec": {
             "clusterIP": address.to_string(),
             "clusterIPs": [address.to_string()],
-            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443 }],
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": port }],
             "sessionAffinity": "None",
             "type": "ClusterIP",
         },

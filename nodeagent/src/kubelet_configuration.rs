@@ -14,6 +14,8 @@ pub enum Error {
     Form { path: PathBuf, reason: String },
     #[error("the KubeletConfiguration {path} has a field that this agent does not know: {field}")]
     Unknown { path: PathBuf, field: String },
+    #[error("the KubeletConfiguration {path} has a duration in {field} that is none: {value}")]
+    Duration { path: PathBuf, field: String, value: String },
 }
 
 /// A field and the flag that it means.
@@ -91,7 +93,11 @@ fn flags(path: &Path, document: &Value) -> Result<Vec<String>, Error> {
                 flags.push(format!("--register-with-taints={}", taints.collect::<Vec<_>>().join(",")));
             }
             "nodeStatusUpdateFrequency" => {
-                let seconds = value.as_str().and_then(|text| text.strip_suffix('s')).unwrap_or("10");
+                let seconds = value.as_str().and_then(seconds).ok_or_else(|| Error::Duration {
+                    path: path.to_owned(),
+                    field: field.clone(),
+                    value: text(value),
+                })?;
                 flags.push(format!("--node-status-update-frequency={seconds}"));
             }
             known => {
@@ -105,6 +111,24 @@ fn flags(path: &Path, document: &Value) -> Result<Vec<String>, Error> {
         }
     }
     Ok(flags)
+}
+
+/// Whole seconds of a duration as Go writes it: `10s`, `1m30s`, `1h`.
+fn seconds(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = 0;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|sign: char| !sign.is_ascii_digit())?);
+        let unit = match after.chars().next()? {
+            's' => 1,
+            'm' if !after.starts_with("ms") => 60,
+            'h' => 3600,
+            _ => return None,
+        };
+        total += number.parse::<u64>().ok()?.checked_mul(unit)?;
+        rest = &after[1..];
+    }
+    (total > 0).then_some(total)
 }
 
 fn text(value: &Value) -> String {
@@ -147,6 +171,15 @@ mod tests {
             "--port=1",
         ];
         assert_eq!(expanded(file), Ok(want.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, want) in
+            [("10s", Some(10)), ("1m30s", Some(90)), ("1h", Some(3600)), ("0s", None), ("10ms", None), ("x", None)]
+        {
+            assert_eq!(seconds(text), want, "{text}");
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct Options {
     /// The certificate of the streaming door.
     #[arg(long, visible_alias = "cert")]
     pub tls_cert_file: PathBuf,
+    /// The key of that certificate.
     #[arg(long, visible_alias = "key")]
     pub tls_private_key_file: PathBuf,
     /// The CA that has to have signed the certificates of those who call.
@@ -52,8 +53,10 @@ pub struct Options {
     /// Where the streaming door (logs, exec, attach, port-forward) listens.
     #[arg(long, default_value = "0.0.0.0")]
     pub address: IpAddr,
+    /// The streaming door's port.
     #[arg(long, default_value_t = 10250)]
     pub port: u16,
+    /// Where health and metrics are served.
     #[arg(long, default_value = "127.0.0.1")]
     pub healthz_bind_address: IpAddr,
     /// /healthz, /livez, /readyz and /metrics; 0 for none.
@@ -62,6 +65,7 @@ pub struct Options {
     /// Addresses of the cluster's DNS.
     #[arg(long, value_delimiter = ',')]
     pub cluster_dns: Vec<IpAddr>,
+    /// The domain of the cluster's names.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
     /// What pods with dnsPolicy Default get.
@@ -88,8 +92,10 @@ pub struct Options {
     /// The node reports pressure past these.
     #[arg(long, value_delimiter = ',', default_value = "memory.available<100Mi,nodefs.available<10%")]
     pub eviction_hard: Vec<String>,
+    /// Where the CNI configuration lies.
     #[arg(long, default_value = "/etc/cni/net.d")]
     pub cni_conf_dir: PathBuf,
+    /// Where the CNI plugins lie.
     #[arg(long, value_delimiter = ',', default_value = "/opt/cni/bin,/usr/lib/cni")]
     pub cni_bin_dir: Vec<PathBuf>,
     /// Where the results of CNI plugins are kept until they are undone.
@@ -110,6 +116,7 @@ pub struct Options {
     /// A log file is rotated at this size.
     #[arg(long, default_value = "10Mi")]
     pub container_log_max_size: String,
+    /// Files of a container's log, the current one among them.
     #[arg(long, default_value_t = 5)]
     pub container_log_max_files: u32,
     /// Seconds between renewals of the node's Lease.
@@ -127,5 +134,12 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_one_another() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn help_explains_every_flag() {
+        let command = Options::command();
+        let silent = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        assert_eq!(silent.map(|argument| argument.get_id().to_string()).collect::<Vec<_>>(), Vec::<String>::new());
     }
 }

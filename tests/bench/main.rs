@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use keelson_process::allocator;
-use keelson_tests::harness::{Cluster, Result, Shape};
+use keelson_tests::harness::{Cluster, Network, Result, Shape};
 
 #[global_allocator]
 static ALLOCATOR: allocator::Fast = allocator::Fast;
@@ -43,7 +43,10 @@ fn main() -> Result<()> {
     let root = options.root.clone().unwrap_or_else(|| directory.path().to_owned());
     let mut cluster = Cluster::at(&root)?;
     if own {
-        cluster.up(Shape { nodes: 1, members: 1 }, &keelson_tests::scenarios::test_flags())?;
+        cluster.up(
+            Shape { nodes: 1, members: 1, network: Network::Namespaces },
+            &keelson_tests::scenarios::test_flags(),
+        )?;
     } else {
         cluster.keep();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keelson_objects::{
     patch::{self, json_patch, merge_patch, strategic_merge},
     schema::{self, Limits},
-    status::StatusError,
+    status::{Details, StatusError},
 };
 use serde_json::Value;
 
@@ -61,10 +61,12 @@ impl Patch {
             patch::Error::Malformed(text) => StatusError::bad_request(text),
             patch::Error::TooManyOperations(_) => StatusError::request_entity_too_large(error),
             patch::Error::Unsupported => StatusError::unsupported_media_type(&PATCH_TYPES[..2]),
-            patch::Error::Inapplicable(text) => {
+            patch::Error::Inapplicable(reason) => {
+                // Upstream does not tell the client which operation it was, and clients know the text by heart.
+                tracing::debug!(reason, "a JSON patch does not apply");
                 let mut status = StatusError::invalid("", "", "", &[]).into_status();
-                status.message = format!("the server rejected our request due to an error in our request: {text}");
-                status.details = None;
+                status.message = "the server rejected our request due to an error in our request".to_owned();
+                status.details = Some(Details::default());
                 status.into()
             }
         })?;

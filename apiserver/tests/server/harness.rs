@@ -28,6 +28,7 @@ pub const NOBODY: &str = "nobody-token";
 pub struct Cluster {
     pub addresses: Addresses,
     pub directory: TempDir,
+    endpoint: String,
     store: Child,
     shutdown: Shutdown,
     server: Option<std::thread::JoinHandle<()>>,
@@ -36,10 +37,7 @@ pub struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.shutdown.begin();
-        if let Some(server) = self.server.take() {
-            let _ = server.join();
-        }
+        self.end_server();
         let _ = self.store.kill();
         let _ = self.store.wait();
     }
@@ -97,6 +95,48 @@ fn write_identities(directory: &TempDir) {
     write("tokens.csv", &format!("{ADMIN},admin,1,\"system:masters\"\n{NOBODY},nobody,2\n"));
 }
 
+/// A server in a thread of its own; comes back when it listens.
+async fn serve(directory: &TempDir, endpoint: &str, shutdown: &Shutdown) -> (Addresses, std::thread::JoinHandle<()>) {
+    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let options = Options::parse_from([
+        "apiserver",
+        "--etcd-servers",
+        endpoint,
+        "--bind-address=127.0.0.1",
+        "--secure-port=0",
+        "--grpc-port=0",
+        "--advertise-address=127.0.0.1",
+        "--tls-cert-file",
+        &file("server.crt"),
+        "--tls-private-key-file",
+        &file("server.key"),
+        "--client-ca-file",
+        &file("ca.crt"),
+        "--service-account-signing-key-file",
+        &file("sa.key"),
+        "--token-auth-file",
+        &file("tokens.csv"),
+    ]);
+    let (told, addresses) = tokio::sync::oneshot::channel();
+    let shutdown = shutdown.clone();
+    let server = std::thread::spawn(move || {
+        let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let system = actix::System::with_tokio_rt(|| runtime().expect("a runtime"));
+        system.block_on(async move {
+            let process = Process::within_system("apiserver", shutdown);
+            let listening = |addresses| {
+                let _ = told.send(addresses);
+            };
+            apiserver::run_with(options, process, listening).await.expect("the server runs");
+        });
+    });
+    let addresses = tokio::time::timeout(Duration::from_secs(60), addresses)
+        .await
+        .expect("the server listens within a minute")
+        .expect("the server listens");
+    (addresses, server)
+}
+
 impl Cluster {
     /// Comes back when the server is ready.
     pub async fn start() -> Cluster {
@@ -104,48 +144,29 @@ impl Cluster {
         write_identities(&directory);
         let (store, endpoint) = start_store(&directory);
         let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
-        let options = Options::parse_from([
-            "apiserver",
-            "--etcd-servers",
-            &endpoint,
-            "--bind-address=127.0.0.1",
-            "--secure-port=0",
-            "--grpc-port=0",
-            "--advertise-address=127.0.0.1",
-            "--tls-cert-file",
-            &file("server.crt"),
-            "--tls-private-key-file",
-            &file("server.key"),
-            "--client-ca-file",
-            &file("ca.crt"),
-            "--service-account-signing-key-file",
-            &file("sa.key"),
-            "--token-auth-file",
-            &file("tokens.csv"),
-        ]);
-        let shutdown = Shutdown::new();
-        let (told, addresses) = tokio::sync::oneshot::channel();
-        let server_shutdown = shutdown.clone();
-        let server = std::thread::spawn(move || {
-            let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let system = actix::System::with_tokio_rt(|| runtime().expect("a runtime"));
-            system.block_on(async move {
-                let process = Process::within_system("apiserver", server_shutdown);
-                let listening = |addresses| {
-                    let _ = told.send(addresses);
-                };
-                apiserver::run_with(options, process, listening).await.expect("the server runs");
-            });
-        });
-        let addresses = tokio::time::timeout(Duration::from_secs(60), addresses)
-            .await
-            .expect("the server listens within a minute")
-            .expect("the server listens");
         let admin = TlsFiles::new(file("ca.crt"), file("admin.crt"), file("admin.key"));
         let tls = Arc::new(admin.client_config().expect("a client configuration"));
-        let cluster = Cluster { addresses, directory, store, shutdown, server: Some(server), tls };
+        let shutdown = Shutdown::new();
+        let (addresses, server) = serve(&directory, &endpoint, &shutdown).await;
+        let cluster = Cluster { addresses, directory, endpoint, store, shutdown, server: Some(server), tls };
         cluster.until_ready().await;
         cluster
+    }
+
+    /// Ends the server in order and starts another on the same store, at other ports.
+    pub async fn restart(&mut self) {
+        self.end_server();
+        self.shutdown = Shutdown::new();
+        let (addresses, server) = serve(&self.directory, &self.endpoint, &self.shutdown).await;
+        (self.addresses, self.server) = (addresses, Some(server));
+        self.until_ready().await;
+    }
+
+    fn end_server(&mut self) {
+        self.shutdown.begin();
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
     }
 
     async fn until_ready(&self) {

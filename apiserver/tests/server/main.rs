@@ -3,4 +3,5 @@
 mod grpc;
 mod harness;
 mod kinds;
+mod kubectl;
 mod rest;

@@ -127,6 +127,11 @@ impl Cluster {
         format!("keelson{}", self.slot)
     }
 
+    /// The bridge on which a node's pods meet: the one that CNI configurations usually name.
+    pub fn pod_bridge(&self) -> &'static str {
+        "cnio0"
+    }
+
     /// A node's network namespace, by the name that `ip netns` shows.
     pub fn namespace(&self, node: &str) -> String {
         format!("keelson{}-{node}", self.slot)

@@ -57,6 +57,10 @@ pub async fn remove(cluster: &Cluster) -> Result<()> {
     // them.
     let mut names: Vec<_> = (0..usize::from(cluster.nodes)).map(|index| host_end(cluster, index)).collect();
     names.push(cluster.bridge());
+    if cluster.network == Network::Host {
+        // No namespace takes the bridge of the pods along.
+        names.push(cluster.pod_bridge().to_owned());
+    }
     for name in names {
         if let Some(index) = link(&links, &name).await? {
             match links.link().del(index).execute().await {

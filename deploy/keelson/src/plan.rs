@@ -238,6 +238,7 @@ fn nodeagent(cluster: &Cluster, layout: &Layout, facts: &Facts, index: usize) ->
         .path("cni-conf-dir", state.join("cni/net.d"))
         .path("cni-bin-dir", layout.state().join("cni/bin"))
         .path("cni-state-dir", state.join("cni/state"))
+        .set("cni-bridge", cluster.pod_bridge())
         .traces(&format!("nodeagent-{node}"));
     ProcessSpec {
         name: format!("nodeagent-{node}"),

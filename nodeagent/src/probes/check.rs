@@ -13,6 +13,8 @@ use crate::runtime::Runtime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Success,
+    /// Counts as success; with the text for the ProbeWarning event.
+    Warning(String),
     /// With the text for the Unhealthy event.
     Failure(String),
     /// The probe itself could not be run: counts as nothing.

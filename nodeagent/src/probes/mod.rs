@@ -4,6 +4,7 @@ mod check;
 mod exec;
 mod grpc;
 pub mod http;
+mod redirect;
 mod tcp;
 pub mod thresholds;
 pub mod worker;

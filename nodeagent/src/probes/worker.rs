@@ -90,13 +90,18 @@ where
         ticks.tick().await;
         let success = match check(&target, &probe, timeout).await {
             Outcome::Success => true,
+            Outcome::Warning(text) => {
+                let message = format!("{} probe warning: {text}", kind.title());
+                events.warning(&target.container.name, "ProbeWarning", &message);
+                true
+            }
             Outcome::Failure(text) => {
                 events.warning(&target.container.name, "Unhealthy", &format!("{} probe failed: {text}", kind.title()));
                 false
             }
             Outcome::Unknown(text) => {
                 let message = format!("{} probe errored and resulted in unknown state: {text}", kind.title());
-                events.warning(&target.container.name, "ProbeWarning", &message);
+                events.warning(&target.container.name, "Unhealthy", &message);
                 continue;
             }
         };

@@ -6,11 +6,21 @@ use serde_json::Value;
 
 use super::{Kubectl, Output, Result, run};
 
+/// How the nodes of a cluster under test stand in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The machine is the node: only for a [machine of the test's own](super::on_a_machine_of_its_own).
+    Host,
+    /// Each node has a namespace, so that nothing of the machine's own network is touched.
+    Namespaces,
+}
+
 /// What kind of cluster a test wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub nodes: u8,
     pub members: u8,
+    pub network: Network,
 }
 
 pub struct Cluster {
@@ -30,12 +40,15 @@ impl Cluster {
         Ok(Self { root: root.to_owned(), keelson, purged: false })
     }
 
-    /// `keelson up`, always with the nodes in namespaces, so that tests touch nothing of the machine's own network.
+    /// `keelson up`.
     pub fn up(&self, shape: Shape, flags: &[String]) -> Result<Output> {
         let mut arguments = vec![
             format!("--nodes={}", shape.nodes),
             format!("--members={}", shape.members),
-            "--network=namespaces".to_owned(),
+            match shape.network {
+                Network::Host => "--network=host".to_owned(),
+                Network::Namespaces => "--network=namespaces".to_owned(),
+            },
         ];
         arguments.extend(flags.iter().map(|flag| format!("--flag={flag}")));
         self.keelson("up", &arguments)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Output, Result, run};
+use super::{Background, Output, Result, run};
 
 /// A kubectl that talks to one cluster, in one namespace. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,6 +21,20 @@ impl Kubectl {
         Ok(Self { program, kubeconfig: kubeconfig.to_owned(), namespace: "default".to_owned() })
     }
 
+    /// Every kubectl that sessions are to be held with: the programs that KUBECTLS names, separated by colons, or the
+    /// one that [`find`](Self::find) would take.
+    pub fn programs() -> Vec<PathBuf> {
+        match std::env::var_os("KUBECTLS") {
+            Some(programs) => std::env::split_paths(&programs).filter(|path| !path.as_os_str().is_empty()).collect(),
+            None => vec![std::env::var_os("KUBECTL").map_or_else(|| PathBuf::from("kubectl"), PathBuf::from)],
+        }
+    }
+
+    /// The same cluster and namespace, by another program.
+    pub fn by(&self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self.clone() }
+    }
+
     pub fn within(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
@@ -33,14 +47,39 @@ impl Kubectl {
 
     /// Like [`attempt`](Self::attempt), for words that hold blanks.
     pub fn attempt_words(&self, words: &[&str], input: Option<&str>) -> Result<Output> {
-        let mut all = vec![
-            "--kubeconfig".to_owned(),
-            self.kubeconfig.display().to_string(),
-            "--namespace".to_owned(),
-            self.namespace.clone(),
-        ];
-        all.extend(words.iter().map(|&word| word.to_owned()));
-        run(&self.program, &all, input)
+        run(&self.program, &self.arguments(words), input)
+    }
+
+    fn arguments(&self, words: &[&str]) -> Vec<String> {
+        let place =
+            ["--kubeconfig", &self.kubeconfig.display().to_string(), "--namespace", &self.namespace].map(str::to_owned);
+        place.into_iter().chain(words.iter().map(|&word| word.to_owned())).collect()
+    }
+
+    /// A kubectl that runs on: a watch, a followed log, a forwarded port.
+    pub fn background(&self, words: &str) -> Result<Background> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        Background::start(&self.program, &self.arguments(&words))
+    }
+
+    /// Runs kubectl on a terminal of 33 rows and 77 columns, into which `input` is typed.
+    pub fn on_a_terminal(&self, words: &str, input: &str) -> Result<Output> {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let quoted = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
+        let command: Vec<_> = std::iter::once(self.program.display().to_string())
+            .chain(self.arguments(&words))
+            .map(|word| quoted(&word))
+            .collect();
+        let line = format!("stty rows 33 cols 77; exec {}", command.join(" "));
+        run("script", &["--quiet", "--return", "--command", &line, "/dev/null"], Some(input))
+    }
+
+    /// `kubectl edit` with a command as the editor.
+    pub fn edit(&self, what: &str, editor: &str) -> Result<Output> {
+        let editor = format!("KUBE_EDITOR={editor}");
+        let mut words = vec![editor, self.program.display().to_string()];
+        words.extend(self.arguments(&["edit", what]));
+        run("env", &words, None)
     }
 
     /// Runs kubectl and demands success; returns what it printed.

@@ -30,7 +30,7 @@ fn kill_each(world: &mut World) -> Result<()> {
         kill(Pid::from_raw(pid), Signal::SIGKILL)?;
         if process == "supervisor" {
             // Nothing watches the supervisor but whoever starts it: up takes up what it left.
-            world.cluster.up(super::world::SHAPE, &super::life_cycle::test_flags())?;
+            world.cluster.up(world.shape, &world.flags())?;
         }
         let note = format!("round-{round}");
         eventually(&format!("a write is acknowledged after {process} was killed"), || {
