@@ -15,7 +15,7 @@ pub use background::Background;
 pub use cluster::{Cluster, Network, Shape};
 pub use collector::Collector;
 pub use command::{Output, run};
-pub use images::{Image, busybox, nginx};
+pub use images::{Image, busybox, digest, nginx};
 pub use kubectl::Kubectl;
 pub use machine::{MACHINE_ADDRESS, on_a_machine_of_its_own};
 pub use registry::{PASSWORD as REGISTRY_PASSWORD, Registry, USER as REGISTRY_USER};

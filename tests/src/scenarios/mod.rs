@@ -21,7 +21,7 @@ pub fn all() -> Vec<Scenario<World>> {
     scenarios.extend(walk::SCENARIOS);
     scenarios.extend(kubectl::SCENARIOS);
     scenarios.extend(network::SCENARIOS);
-    scenarios.extend(pods::SCENARIOS);
+    scenarios.extend(pods::scenarios());
     scenarios.extend(bad_input::SCENARIOS);
     scenarios.extend(faults::SCENARIOS);
     scenarios.push(Scenario { name: "down-and-up-again", run: life_cycle::down_and_up_again });

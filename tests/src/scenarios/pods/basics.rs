@@ -1,9 +1,10 @@
 //! What pods are made of: environment, volumes, hooks, init containers, probes, restarts, logs.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::World;
-use crate::harness::{Kubectl, Result, Scenario, eventually};
+use super::{phase, pod};
+use crate::harness::{Result, Scenario, eventually};
+use crate::scenarios::World;
 
 pub const SCENARIOS: [Scenario<World>; 5] = [
     Scenario { name: "pods-environment-and-volumes", run: environment_and_volumes },
@@ -12,18 +13,6 @@ pub const SCENARIOS: [Scenario<World>; 5] = [
     Scenario { name: "pods-probes", run: probes },
     Scenario { name: "pods-that-fit-nowhere", run: unschedulable },
 ];
-
-fn pod(name: &str, spec: Value) -> String {
-    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "labels": { "run": name } }, "spec": spec })
-        .to_string()
-}
-
-fn phase(kubectl: &Kubectl, name: &str, wanted: &str) -> Result<()> {
-    eventually(&format!("{name} is {wanted}"), || {
-        let pod = kubectl.get(&format!("pod {name}"))?;
-        if pod["status"]["phase"] == wanted { Ok(()) } else { Err(pod["status"].to_string().into()) }
-    })
-}
 
 fn environment_and_volumes(world: &mut World) -> Result<()> {
     let kubectl = world.namespace("volumes")?;
