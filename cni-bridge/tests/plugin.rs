@@ -145,6 +145,23 @@ fn two_containers_reach_each_other_and_their_gateway() {
 }
 
 #[test]
+fn the_host_forgets_who_had_an_address_before() {
+    let node = Node::new();
+    let config = node.config("10.244.3.0/24");
+    let (one, two) = (Namespace::new(), Namespace::new());
+    node.add("one", &one, &config);
+    let ip = |words: &str| {
+        let run = || Command::new("ip").args(words.split(' ')).output().expect("ip (Debian: iproute2)");
+        String::from_utf8(node.namespace.run(run).stdout).expect("text")
+    };
+    ip("neigh replace 10.244.3.3 dev cnio0 lladdr 02:00:00:00:00:01 nud reachable");
+    assert!(ip("neigh show 10.244.3.3").contains("02:00:00:00:00:01"));
+    assert_eq!(node.add("two", &two, &config)["ips"][0]["address"], "10.244.3.3/24");
+    let known = ip("neigh show 10.244.3.3");
+    assert!(!known.contains("02:00:00:00:00:01"), "{known}");
+}
+
+#[test]
 fn what_leaves_the_pod_network_carries_the_nodes_address() {
     let node = Node::new();
     let config = node.config("10.244.3.0/24");

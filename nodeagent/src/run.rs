@@ -127,7 +127,11 @@ pub async fn run(options: Options, process: Process) -> Result<(), Error> {
         changed: changed.clone(),
         registered: healthy,
     };
-    let network = watch::Network { cni_conf_dir: options.cni_conf_dir.clone(), bridge: options.cni_bridge.clone() };
+    let network = watch::Network {
+        cni_conf_dir: options.cni_conf_dir.clone(),
+        bridge: options.cni_bridge.clone(),
+        addresses: options.cni_state_dir.join("addresses"),
+    };
     let network = watch::run(context.clone(), nodes, network, changed);
     let part = |part| move |source| Error::Part { part, source };
     tokio::try_join!(

@@ -75,6 +75,11 @@ fn attach(
     }
     if config.is_gateway || config.is_default_gateway {
         addressing::ensure_gateways(&mut host, &bridge, &result, config.force_address)?;
+        // The host may know an address under the MAC of whoever had it before, and believe so for half a minute: the
+        // announcement is lost where the bridge has not opened its port yet.
+        for ip in &result.ips {
+            host.forget_neighbour(bridge.index, ip.address.addr()).map_err(refused("forgetting a neighbour"))?;
+        }
     }
     if config.ip_masq {
         for ip in &result.ips {

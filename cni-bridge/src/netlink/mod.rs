@@ -1,7 +1,8 @@
-//! Links, addresses and routes, by rtnetlink on a blocking socket.
+//! Links, addresses, routes and neighbours, by rtnetlink on a blocking socket.
 
 mod addresses;
 mod links;
+mod neighbours;
 mod routes;
 mod socket;
 

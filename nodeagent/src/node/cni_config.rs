@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 const NAME: &str = "10-keelson.conflist";
 
-/// A bridge of the node's own and addresses from its pod CIDR.
-fn document(bridge: &str, pod_cidr: &str) -> Value {
+/// A bridge of the node's own and addresses from its pod CIDR. What is given out is written down in `addresses`: nodes that
+/// share a machine must not share the place, or one would go on where another left off, and give out again what has just
+/// been freed.
+fn document(bridge: &str, pod_cidr: &str, addresses: &Path) -> Value {
     json!({
         "cniVersion": "0.3.1",
         "name": "bridge",
@@ -19,6 +21,7 @@ fn document(bridge: &str, pod_cidr: &str) -> Value {
             "ipMasq": true,
             "ipam": {
                 "type": "host-local",
+                "dataDir": addresses,
                 "ranges": [[{"subnet": pod_cidr}]],
                 "routes": [{"dst": "0.0.0.0/0"}],
             },
@@ -27,7 +30,7 @@ fn document(bridge: &str, pod_cidr: &str) -> Value {
 }
 
 /// Writes the configuration if the directory holds none but ours. Returns the path if something was written.
-pub fn ensure(directory: &Path, bridge: &str, pod_cidr: &str) -> io::Result<Option<PathBuf>> {
+pub fn ensure(directory: &Path, bridge: &str, pod_cidr: &str, addresses: &Path) -> io::Result<Option<PathBuf>> {
     std::fs::create_dir_all(directory)?;
     let path = directory.join(NAME);
     for entry in std::fs::read_dir(directory)? {
@@ -39,7 +42,7 @@ pub fn ensure(directory: &Path, bridge: &str, pod_cidr: &str) -> io::Result<Opti
             return Ok(None);
         }
     }
-    let text = serde_json::to_vec_pretty(&document(bridge, pod_cidr))?;
+    let text = serde_json::to_vec_pretty(&document(bridge, pod_cidr, addresses))?;
     if std::fs::read(&path).is_ok_and(|known| known == text) {
         return Ok(None);
     }
@@ -56,14 +59,16 @@ mod tests {
     #[test]
     fn it_is_written_once_and_never_beside_another() {
         let directory = tempfile::tempdir().expect("a directory");
-        let written = ensure(directory.path(), "cnio0", "10.244.1.0/24").expect("written");
+        let addresses = Path::new("/node/addresses");
+        let ensure = |directory: &Path, cidr: &str| super::ensure(directory, "cnio0", cidr, addresses);
+        let written = ensure(directory.path(), "10.244.1.0/24").expect("written");
         let text = std::fs::read_to_string(written.expect("a path")).expect("readable");
-        assert!(text.contains("10.244.1.0/24"), "{text}");
-        assert_eq!(ensure(directory.path(), "cnio0", "10.244.1.0/24").expect("unchanged"), None);
-        assert!(ensure(directory.path(), "cnio0", "10.244.2.0/24").expect("rewritten").is_some());
+        assert!(text.contains("10.244.1.0/24") && text.contains("/node/addresses"), "{text}");
+        assert_eq!(ensure(directory.path(), "10.244.1.0/24").expect("unchanged"), None);
+        assert!(ensure(directory.path(), "10.244.2.0/24").expect("rewritten").is_some());
 
         let other = tempfile::tempdir().expect("a directory");
         std::fs::write(other.path().join("05-mine.conf"), "{}").expect("written");
-        assert_eq!(ensure(other.path(), "cnio0", "10.244.1.0/24").expect("left alone"), None);
+        assert_eq!(ensure(other.path(), "10.244.1.0/24").expect("left alone"), None);
     }
 }

@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Network {
     pub cni_conf_dir: PathBuf,
     pub bridge: String,
+    /// Where the addresses that are given out are written down.
+    pub addresses: PathBuf,
 }
 
 /// Runs until the process stops. `changed` is notified when the node's network has become ready or otherwise.
@@ -59,7 +61,7 @@ fn configure(context: &Context, nodes: &Informer<Node>, network: &Network, chang
     let own = nodes.get("", &context.node.name);
     let cidr = own.as_ref().and_then(|node| node.spec.as_ref()).and_then(|spec| spec.pod_cidr.as_deref());
     let Some(cidr) = cidr.filter(|cidr| !cidr.is_empty()) else { return };
-    match cni_config::ensure(&network.cni_conf_dir, &network.bridge, cidr) {
+    match cni_config::ensure(&network.cni_conf_dir, &network.bridge, cidr, &network.addresses) {
         Ok(None) => {}
         Ok(Some(path)) => {
             tracing::info!(path = %path.display(), cidr, "wrote the CNI configuration");

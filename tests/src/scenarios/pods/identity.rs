@@ -67,7 +67,7 @@ fn environment(world: &mut World) -> Result<()> {
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let wanted = format!(
         "blue/round/sword/square\nenvironment/knowing//default\nsame\n{} {}\n250 64 33554432\n.\n10.96.0.1\nnamed\n\
-         192.0.2.7\talias.example\nnameserver 192.0.2.53\nsearch example\noptions ndots:2",
+         192.0.2.7\talias.example\nsearch example\nnameserver 192.0.2.53\noptions ndots:2",
         text("/spec/nodeName"),
         text("/status/hostIP"),
     );

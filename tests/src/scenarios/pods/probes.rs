@@ -36,9 +36,12 @@ http {
   server {
     listen 50051 http2;
     location /grpc.health.v1.Health/Check {
+      error_page 405 =200 /serving;
+      return 405;
+    }
+    location = /serving {
+      internal;
       root /health;
-      try_files /serving =404;
-      error_page 405 =200 $uri;
       default_type application/grpc;
       add_trailer grpc-status 0;
     }

@@ -8,8 +8,8 @@ use crate::scenarios::World;
 
 pub const SCENARIOS: [Scenario<World>; 1] = [Scenario { name: "pods-volumes-of-every-kind", run: every_kind }];
 
-const SCRIPT: &str = "cat /all/settings/colour /all/word /all/labels /all/limit; echo; test -s /all/token && echo token
-    stat -c %a /all/settings/colour /all/word; cat /one/colour; echo
+const SCRIPT: &str = "cat /all/settings/colour /all/word; echo; cat /all/labels; echo; cat /all/limit; echo; test -s /all/token && echo token
+    stat -L -c %a /all/settings/colour /all/word; cat /one/colour; echo
     echo kept > /sub/file; echo $POD > /named/file; cat /scratch/by-name/file /scratch/by-pod/reader/file
     echo from the pod > /host/file; mount | grep -c ' /memory type tmpfs'; touch /all/x 2>&1 | grep -c 'Read-only'
     ls /absent | wc -l";
