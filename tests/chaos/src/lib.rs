@@ -1,2 +1,28 @@
+//! What happens to the store when everything around it breaks.
+//!
+//!     chaos                                    a minute of all faults, by a seed that it prints
+//!     chaos --quick                            the short fixed run that deploy/test makes
+//!     chaos --seconds 3600 --seed 7            an hour, in rounds of a minute
+//!     chaos --fault kill,partition --members 5
+//!     chaos --help
+//!
+//! Three real raftstore processes, each in a network namespace and a directory of its own, are killed, stopped, cut off,
+//! filled up, wiped and replaced, by a plan that follows from a seed. Meanwhile clients of all members put, delete, swap,
+//! read and watch, a compactor is at their heels, and every request and answer is written down ([`history`]). At the end
+//! of a round all faults are taken back, the store must be whole again, and [`judge`] weighs what was written down.
+//!
+//! The plan is the same for the same seed; what the processes make of it is not, so a run that finds something keeps its
+//! directory with the members' logs. It needs root for namespaces, and nothing of it is left when it ends.
+
+pub mod clients;
+pub mod cluster;
+mod error;
+pub mod faults;
 pub mod history;
 pub mod judge;
+pub mod options;
+pub mod plan;
+pub mod run;
+pub mod summary;
+
+pub use error::{Error, Result};

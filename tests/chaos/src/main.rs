@@ -1,1 +1,41 @@
-fn main() {}
+//! The program: flags, isolation, one run, its summary.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use keelson_chaos::options::Options;
+use keelson_chaos::plan::Plan;
+use keelson_chaos::summary::Summary;
+use keelson_chaos::{Error, Result, cluster, run};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match begin(&options) {
+        Ok(summary) => {
+            println!("{summary}");
+            if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("chaos: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(options: &Options) -> Result<Summary> {
+    cluster::isolate()?;
+    let failed = |error: std::io::Error| Error::tried("make", "a directory", error);
+    let temporary = tempfile::Builder::new().prefix("chaos-").tempdir().map_err(failed)?;
+    let directory = options.directory.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let plan = Plan::new(options);
+    println!("seed {}, {} s, faults {:?}, in {}", plan.seed, plan.length.as_secs(), plan.faults, directory.display());
+    // One thread: the members' lives are bound to the thread that starts them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let outcome = runtime.block_on(run::run(options, plan, &directory));
+    if !outcome.as_ref().is_ok_and(Summary::is_good) && options.directory.is_none() {
+        let kept = temporary.keep();
+        println!("the members' logs are kept in {}", kept.display());
+    }
+    outcome
+}

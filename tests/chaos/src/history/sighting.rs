@@ -60,25 +60,30 @@ impl Session {
         })
     }
 
+    /// Before any message.
+    fn reached_at_first(&self) -> Option<Revision> {
+        (self.start > 0).then_some(self.start - 1)
+    }
+
     /// Everything up to this revision was shown: what a next session resumes after. `None` if nothing is sure.
     pub fn reached(&self) -> Option<Revision> {
-        let mut reached = match (&self.list, self.start) {
-            (_, start) if start > 0 => Some(start - 1),
-            _ => None,
+        self.seen.iter().fold(self.reached_at_first(), |reached, seen| seen.message.reaches(reached))
+    }
+}
+
+impl Message {
+    /// How far a watch is after this message.
+    pub fn reaches(&self, before: Option<Revision>) -> Option<Revision> {
+        let now = match self {
+            Self::Created { revision } if before.is_none() => *revision,
+            // A fragment is a part of a revision: resuming after it would lose the rest.
+            Self::Events { events, more: false, .. } => match events.last() {
+                Some(last) => last.event.revision,
+                None => return before,
+            },
+            Self::Progress { revision } => *revision,
+            Self::Events { .. } | Self::Created { .. } | Self::Cancelled { .. } => return before,
         };
-        for seen in &self.seen {
-            let next = match &seen.message {
-                Message::Created { revision } if reached.is_none() => *revision,
-                // A fragment is a part of a revision: resuming after it would lose the rest.
-                Message::Events { events, more: false, .. } => {
-                    let Some(last) = events.last() else { continue };
-                    last.event.revision
-                }
-                Message::Progress { revision } => *revision,
-                Message::Events { .. } | Message::Created { .. } | Message::Cancelled { .. } => continue,
-            };
-            reached = reached.max(Some(next));
-        }
-        reached
+        before.max(Some(now))
     }
 }

@@ -52,6 +52,9 @@ impl Judgement<'_> {
                 }
             } else if reached.is_none() && session.start == beginning.revision + 1 {
                 cache = Some(within(beginning, &self.watching.span));
+            } else if session.start == 0 {
+                // It wants only what comes: there is no picture to keep.
+                cache = None;
             } else if let Some(reached) = reached
                 && session.start > reached + 1
             {
