@@ -87,12 +87,22 @@ impl Consensus {
             api_channel_size: Some(8_192),
             notification_channel_size: Some(8_192),
             enable_pre_vote: Some(true),
+            // Entries go to followers while this member's own disk is still at them. A leader that went on in its old
+            // term after a crash would give the places of those it lost to other entries, under the same ids.
+            enable_leader_restore: Some(false),
             ..Default::default()
         };
         let config = config.validate().map_err(|error| crate::Error::Consensus(error.to_string()))?;
         let raft =
             Raft::new(settings.id, Arc::new(config), dialer.clone(), log.clone(), Applier(machine.clone())).await;
         let raft = raft.map_err(|error| crate::Error::Consensus(error.to_string()))?;
+        let id = settings.id;
+        let alone = raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([id])).await;
+        if alone.map_err(|error| crate::Error::Consensus(error.to_string()))? {
+            // There is nobody to wait for.
+            let elected = raft.trigger().elect(false).await;
+            elected.map_err(|error| crate::Error::Consensus(error.to_string()))?;
+        }
         let (forwarder, forwarded) = forward::channel();
         let (read_index, waiters) = ReadIndex::new();
         let consensus = Arc::new(Self {

@@ -80,7 +80,7 @@ pub fn changes(hub: &Hub, state: &State, first: i64, last: i64, limit: usize) ->
             changes.retain(|change| change.revision <= last);
             Ok(changes)
         }
-        Taken::Gone => from_disk(state, first, last, limit),
+        Taken::NotHere => from_disk(state, first, last, limit),
     }
 }
 

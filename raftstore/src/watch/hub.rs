@@ -57,8 +57,8 @@ impl Bell {
 /// What the hub has of a span of revisions.
 pub enum Taken {
     Changes(Vec<Arc<Change>>),
-    /// The first of them have left the ring.
-    Gone,
+    /// The first of them have left the ring, or they are visible and on their way into it: the database has them.
+    NotHere,
 }
 
 impl Default for Hub {
@@ -119,11 +119,12 @@ impl Hub {
     /// The changes from revision `first` on, as many as weigh about `limit` bytes.
     pub fn take(&self, first: i64, limit: usize) -> Taken {
         let inner = self.inner.lock();
+        // Whoever asks has seen a picture that reaches as far as it asks; pictures become visible before the ring grows.
         if first > inner.revision {
-            return Taken::Changes(Vec::new());
+            return Taken::NotHere;
         }
         let oldest = inner.ring.front().map(|(change, _)| change.revision);
-        let Some(skip) = oldest.and_then(|oldest| usize::try_from(first - oldest).ok()) else { return Taken::Gone };
+        let Some(skip) = oldest.and_then(|oldest| usize::try_from(first - oldest).ok()) else { return Taken::NotHere };
         let mut bytes = 0;
         let mut changes = Vec::new();
         for (change, weight) in inner.ring.iter().skip(skip) {
@@ -171,4 +172,21 @@ impl Hub {
 fn weight(change: &Change) -> usize {
     let kv = |kv: &Option<keelson_wire::mvccpb::KeyValue>| kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());
     change.events.iter().map(|event| 256 + kv(&event.event.kv) + kv(&event.event.prev_kv)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_come_into_the_ring_yet_is_not_taken_for_nothing() {
+        let hub = Hub::default();
+        hub.reset(5);
+        let change = |revision| Arc::new(Change { revision, events: Vec::new() });
+        assert!(matches!(hub.take(6, 100), Taken::NotHere), "revision 6 may be visible, and is not in the ring");
+        hub.publish(7, vec![change(6), change(7)]);
+        assert!(matches!(hub.take(6, 100), Taken::Changes(changes) if changes.len() == 2));
+        assert!(matches!(hub.take(5, 100), Taken::NotHere), "revision 5 was there before the ring");
+        assert!(matches!(hub.take(8, 100), Taken::NotHere));
+    }
 }

@@ -71,6 +71,49 @@ async fn killed_leaders_lose_nothing_that_was_acknowledged() {
     assert_equal_hashes(&cluster).await;
 }
 
+/// Entries that a leader sent on before its own disk had them are lost to it and not to the others: it must not use
+/// their places again under the same term.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_killed_together_agree_again_in_a_new_term() {
+    let mut cluster = Cluster::started(3);
+    let urls: Vec<String> = cluster.members.iter().map(Member::client_url).collect();
+    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
+    for round in 0..4 {
+        let leader = cluster.leader().await;
+        let term = cluster.members[leader].term().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..6)
+            .map(|number| {
+                let key = format!("round{round}writer{number}");
+                tokio::spawn(write(urls.clone(), key, acknowledged.clone(), stop.clone()))
+            })
+            .collect();
+        let own = |acknowledged: &BTreeMap<String, u64>| {
+            let of_round = acknowledged.iter().filter(|(key, _)| key.starts_with(&format!("round{round}")));
+            of_round.map(|(_, number)| *number).sum::<u64>()
+        };
+        crate::harness_wait(|| async { own(&*acknowledged.lock().await) > 60 }).await;
+        cluster.members.iter_mut().for_each(Member::kill);
+        stop.store(true, Ordering::Release);
+        for writer in writers {
+            writer.await.expect("the writer ends");
+        }
+        cluster.members.iter_mut().for_each(Member::start);
+        let leader = cluster.leader().await;
+        assert!(cluster.members[leader].term().await > term, "nobody goes on leading a term after a crash");
+    }
+    let acknowledged = acknowledged.lock().await;
+    for member in &cluster.members {
+        let mut kv = member.kv().await;
+        for (key, number) in acknowledged.iter() {
+            let found = kv.range(get(key)).await.expect("read").into_inner();
+            let value: u64 = String::from_utf8_lossy(&found.kvs[0].value).parse().expect("a number");
+            assert!(value >= *number, "{} has {value} of {key}, but {number} was acknowledged", member.name);
+        }
+    }
+    assert_equal_hashes(&cluster).await;
+}
+
 async fn assert_equal_hashes(cluster: &Cluster) {
     let mut hashes = Vec::new();
     let mut revision = 0;

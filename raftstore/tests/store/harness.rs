@@ -99,6 +99,12 @@ impl Member {
         KvClient::new(channel).max_decoding_message_size(usize::MAX)
     }
 
+    /// The term that this member is in.
+    pub async fn term(&self) -> u64 {
+        let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(self.channel().await);
+        maintenance.status(etcd::StatusRequest {}).await.expect("a status").into_inner().raft_term
+    }
+
     /// Connects as soon as the door is open.
     pub async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(self.client_url()).expect("a URL");

@@ -187,8 +187,12 @@ impl Run {
             };
             watchers.push(tokio::spawn(watcher.run()));
         }
-        let compactor =
-            Compactor { load: load.clone(), dice: StdRng::from_rng(&mut self.dice), audited, asked: self.asked.clone() };
+        let compactor = Compactor {
+            load: load.clone(),
+            dice: StdRng::from_rng(&mut self.dice),
+            audited,
+            asked: self.asked.clone(),
+        };
         Actors { clients, watchers, compactor: tokio::spawn(compactor.run()), recorder, stop, goal }
     }
 

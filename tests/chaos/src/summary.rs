@@ -79,7 +79,11 @@ impl fmt::Display for Summary {
             sorted.sort();
             let median = seconds(&sorted[sorted.len() / 2]);
             let longest = sorted.last().map(seconds).unwrap_or_default();
-            writeln!(formatter, "failover          {} leaders killed: median {median}, longest {longest}", sorted.len())?;
+            writeln!(
+                formatter,
+                "failover          {} leaders killed: median {median}, longest {longest}",
+                sorted.len()
+            )?;
         }
         writeln!(formatter, "longest silence   {} without an acknowledged write", seconds(&self.longest_silence))?;
         writeln!(formatter, "longest healing   {}", seconds(&self.longest_healing))?;

@@ -83,9 +83,8 @@ pub fn transaction(request: &Request) -> etcd::TxnRequest {
             etcd::TxnRequest { success: spans.iter().map(read).collect(), ..Default::default() }
         }
         Request::Write { guards, changes } => {
-            let read = |guard: &Guard| {
-                operation(Asked::RequestRange(range(&Span::One(guard.key.clone()), None, false)))
-            };
+            let read =
+                |guard: &Guard| operation(Asked::RequestRange(range(&Span::One(guard.key.clone()), None, false)));
             etcd::TxnRequest {
                 compare: guards.iter().map(guard).collect(),
                 success: changes.iter().map(change).collect(),

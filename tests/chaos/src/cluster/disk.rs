@@ -54,6 +54,9 @@ impl Disk {
         };
         let file = std::fs::File::create(&filler).map_err(failed)?;
         let wanted = free.saturating_sub(keep);
+        if wanted == 0 {
+            return Ok(());
+        }
         match nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, wanted as i64) {
             // The member took the last of it first: as full as was wanted.
             Ok(()) | Err(nix::Error::ENOSPC) => Ok(()),

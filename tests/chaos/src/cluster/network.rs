@@ -154,7 +154,10 @@ mod tests {
         let rules_of = |cuts: &[(usize, usize)]| rules(&cuts.iter().copied().collect());
         assert!(!rules_of(&[]).contains("drop"));
         let script = rules_of(&[(0, 2), (2, 0)]);
-        assert!(script.contains("iifname \"m0\" oifname \"m2\" drop") && script.contains("iifname \"m2\" oifname \"m0\" drop"));
+        assert!(
+            script.contains("iifname \"m0\" oifname \"m2\" drop")
+                && script.contains("iifname \"m2\" oifname \"m0\" drop")
+        );
         assert_eq!(script.matches("drop").count(), 2);
     }
 }

@@ -243,8 +243,7 @@ impl Executor {
                 next("added")
             }
             Some(_) if !runs => {
-                let all: Vec<String> =
-                    self.cluster.members.iter().map(crate::cluster::Member::as_founder).collect();
+                let all: Vec<String> = self.cluster.members.iter().map(crate::cluster::Member::as_founder).collect();
                 let flags = ["--initial-cluster", &all.join(","), "--initial-cluster-state", "existing"];
                 self.cluster.members[place].flags = flags.map(str::to_owned).to_vec();
                 self.cluster.launch(place)?;

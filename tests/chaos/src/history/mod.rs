@@ -119,7 +119,11 @@ impl std::fmt::Display for Operation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (id, client, connection) = (self.id, self.client, self.connection);
         let seconds = self.since_start.as_secs_f64();
-        write!(formatter, "operation {id} (client {client}, connection {connection}, {seconds:.3} s): {}", self.request)?;
+        write!(
+            formatter,
+            "operation {id} (client {client}, connection {connection}, {seconds:.3} s): {}",
+            self.request
+        )?;
         match &self.outcome {
             Outcome::Answered { at, answer } => {
                 let (invoked, revision) = (self.invoked, answer.revision);

@@ -74,10 +74,7 @@ pub enum Request {
         serializable: bool,
     },
     /// All changes at one revision if all guards hold, else none. A key is in one change at most.
-    Write {
-        guards: Vec<Guard>,
-        changes: Vec<Change>,
-    },
+    Write { guards: Vec<Guard>, changes: Vec<Change> },
 }
 
 impl fmt::Display for Request {

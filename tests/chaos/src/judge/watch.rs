@@ -62,7 +62,8 @@ impl Judgement<'_> {
             }
             self.session(session);
             if let Some(cache) = &mut cache {
-                for (_, sighting) in session.sightings().filter(|(_, shown)| shown.event.revision <= self.evidence.end) {
+                for (_, sighting) in session.sightings().filter(|(_, shown)| shown.event.revision <= self.evidence.end)
+                {
                     match &sighting.event.put {
                         Some(record) => cache.insert(sighting.event.key.clone(), record.clone()),
                         None => cache.remove(&sighting.event.key),
