@@ -118,14 +118,14 @@ fn crash(world: &mut World) -> Result<()> {
 fn probes(world: &mut World) -> Result<()> {
     let kubectl = world.namespace("probes")?;
     let image = world.image("busybox:1")?;
-    let probe = |file: &str| json!({ "exec": { "command": ["cat", file] }, "periodSeconds": 1, "failureThreshold": 1 });
+    let probe = |file: &str| json!({ "exec": { "command": ["cat", file] }, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 1 });
     kubectl.feed(
         "create --filename=-",
         &pod(
             "probed",
             json!({ "terminationGracePeriodSeconds": 1, "containers": [{
                 "name": "main", "image": image, "command": ["sh", "-c", "touch /tmp/alive; while true; do sleep 1; done"],
-                "readinessProbe": probe("/tmp/ready"), "livenessProbe": { "exec": { "command": ["cat", "/tmp/alive"] }, "periodSeconds": 1, "initialDelaySeconds": 2, "failureThreshold": 1 },
+                "readinessProbe": probe("/tmp/ready"), "livenessProbe": { "exec": { "command": ["cat", "/tmp/alive"] }, "periodSeconds": 1, "timeoutSeconds": 10, "initialDelaySeconds": 2, "failureThreshold": 1 },
             }] }),
         ),
     )?;

@@ -89,9 +89,9 @@ fn every_kind(world: &mut World) -> Result<()> {
         &kubectl,
         "all-kinds",
         pod(json!({
-            "startupProbe": { "tcpSocket": { "port": 80 }, "periodSeconds": 1 },
-            "livenessProbe": { "httpGet": { "path": "/", "port": "tls", "scheme": "HTTPS" }, "periodSeconds": 1 },
-            "readinessProbe": { "grpc": { "port": 50051 }, "periodSeconds": 1 },
+            "startupProbe": { "tcpSocket": { "port": 80 }, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 30 },
+            "livenessProbe": { "httpGet": { "path": "/", "port": "tls", "scheme": "HTTPS" }, "periodSeconds": 1, "timeoutSeconds": 10 },
+            "readinessProbe": { "grpc": { "port": 50051 }, "periodSeconds": 1, "timeoutSeconds": 10 },
             "lifecycle": {
                 "postStart": { "sleep": { "seconds": 1 } },
                 "preStop": { "httpGet": { "path": "/hop", "port": 80 } },
