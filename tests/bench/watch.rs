@@ -33,11 +33,15 @@ impl Watch {
 
     /// The next event: `type` and `object`.
     pub async fn next(&mut self) -> Result<Value> {
+        Ok(serde_json::from_slice(&self.next_line().await?)?)
+    }
+
+    /// The next event as it came, for rows in which the client's own work would count.
+    pub async fn next_line(&mut self) -> Result<Vec<u8>> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
-                let event = serde_json::from_slice(&self.pending[..end])?;
-                self.pending.drain(..=end);
-                return Ok(event);
+                let rest = self.pending.split_off(end + 1);
+                return Ok(std::mem::replace(&mut self.pending, rest));
             }
             let frame = self.body.frame().await.ok_or("the watch ended early")??;
             self.pending.extend_from_slice(&frame.into_data().unwrap_or_default());

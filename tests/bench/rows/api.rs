@@ -96,9 +96,10 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
         watchers.push(tokio::spawn(async move {
             let mut delays = Vec::with_capacity(EVENTS);
             while delays.len() < EVENTS {
-                let event = watch.next().await?;
-                if let Some(sent) = event["object"]["data"]["sent"].as_str() {
-                    delays.push(since_epoch().saturating_sub(Duration::from_nanos(sent.parse()?)));
+                let event = watch.next_line().await?;
+                let arrived = since_epoch();
+                if let Some(sent) = sent(&event) {
+                    delays.push(arrived.saturating_sub(sent));
                 }
             }
             Ok::<_, keelson_tests::harness::Failure>(delays)
@@ -119,6 +120,15 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
     table.add("create to delivery, 100 watchers", text, "median 5.8 ms");
     connection.call(Method::DELETE, "/api/v1/namespaces/bench-watch", Bytes::new()).await?;
     Ok(())
+}
+
+/// The moment that an event's object carries, found without reading the rest: a hundred watchers share the cores with
+/// the server.
+fn sent(event: &[u8]) -> Option<Duration> {
+    const NAME: &[u8] = br#""sent":""#;
+    let start = event.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    let digits = event[start..].split(|byte| *byte == b'"').next()?;
+    Some(Duration::from_nanos(std::str::from_utf8(digits).ok()?.parse().ok()?))
 }
 
 fn since_epoch() -> Duration {
