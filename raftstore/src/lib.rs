@@ -8,6 +8,7 @@ mod backup;
 pub mod bootstrap;
 pub mod disk;
 mod doors;
+mod failpoints;
 mod housekeeping;
 mod journal;
 mod leases;
@@ -20,6 +21,17 @@ mod watch;
 
 pub use member::{Running, run, start};
 pub use options::{CompactionMode, InitialState, Options};
+
+/// The process: what its flags say, until it is asked to end.
+pub fn process() -> std::process::ExitCode {
+    let options: Options = keelson_process::configuration::parse();
+    let mut telemetry = options.telemetry.clone();
+    // What openraft and sled call information is for their developers. A filter of the operator's own is left alone.
+    if !telemetry.log_level.contains(['=', ',']) {
+        telemetry.log_level.push_str(",openraft=warn,openraft::raft::responder=error,sled=warn");
+    }
+    keelson_process::main("raftstore", &telemetry, |process| run(options, process))
+}
 
 /// Why a member cannot start or cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ use keelson_wire::raft::outcome::Result as Outcome;
 use prost::Message as _;
 use tonic::{Code, Status};
 
+use crate::failpoints::{Bug, planted};
 use crate::leases::Leases;
 use crate::mvcc::{
     self, Limits, State, check_delete_range, check_put, check_range, check_txn, is_read_only, is_serializable, read_txn,
@@ -84,7 +85,7 @@ impl Requests {
 
     /// The picture that a read is answered from.
     async fn picture(&self, serializable: bool) -> Result<State, Refusal> {
-        if !serializable {
+        if !serializable && !planted(Bug::StaleRead) {
             self.consensus.read_barrier().await?;
         }
         Ok(self.machine().state())

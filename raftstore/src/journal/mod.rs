@@ -30,6 +30,7 @@ use prost::Message as _;
 pub use files::{Directory, File, Files};
 
 use crate::disk::{Error, Result};
+use crate::failpoints::{Point, reached};
 use frame::{FRAME_HEADER, SEGMENT_HEADER, SegmentHeader};
 use index::{Index, Segment};
 
@@ -127,7 +128,9 @@ impl Journal {
         frame.encode(&mut buffer).map_err(|error| self.failed("write")(std::io::Error::other(error)))?;
         frame::close(&mut buffer, start, segment.salt, self.next_sequence);
         segment.file.write_at(&buffer, offset).map_err(self.failed("write"))?;
+        reached(Point::BeforeSync);
         segment.file.sync().map_err(self.failed("sync"))?;
+        reached(Point::AfterSync);
         self.index.write().take(&frame, &segment, offset + start as u64, buffer.len() - start);
         self.active = Some((segment, offset + buffer.len() as u64));
         self.next_sequence += 1;

@@ -23,6 +23,7 @@ use super::codec;
 use super::log_writer::{Job, LogWriter, Progress, RUN_BYTES, Run};
 use super::types::{Entry, LogId, Payload, TypeConfig, Vote};
 use crate::disk;
+use crate::failpoints::{Bug, Point, planted, reached};
 use crate::journal::{Journal, Reader};
 
 /// Entries that are kept in memory, in bytes of their commands.
@@ -198,7 +199,13 @@ impl RaftLogStorage<TypeConfig> for Log {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.tail.lock().vote = Some(*vote);
         let vote = codec::vote_to_wire(vote);
-        self.durably(|done| Job::Vote { vote, done }).await
+        if planted(Bug::LostVote) {
+            return Ok(());
+        }
+        reached(Point::BeforeVote);
+        self.durably(|done| Job::Vote { vote, done }).await?;
+        reached(Point::AfterVote);
+        Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
@@ -218,6 +225,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        reached(Point::BeforeAppend);
         let mut runs: Vec<Run> = Vec::new();
         {
             let mut tail = self.tail.lock();
@@ -261,7 +269,10 @@ impl RaftLogStorage<TypeConfig> for Log {
             }
         }
         let upto = codec::log_id_to_wire(&upto);
-        self.durably(|done| Job::Purge { upto, done }).await
+        reached(Point::BeforePurge);
+        self.durably(|done| Job::Purge { upto, done }).await?;
+        reached(Point::AfterPurge);
+        Ok(())
     }
 }
 

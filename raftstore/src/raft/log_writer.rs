@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::types::TypeConfig;
 use crate::disk::{self, free_space};
+use crate::failpoints::{Bug, planted};
 use crate::journal::Journal;
 
 /// More than this in one frame would only make the first of it wait.
@@ -159,6 +160,11 @@ impl Thread {
     }
 
     fn commit(&mut self, mut group: Group) {
+        if planted(Bug::AckBeforeSync) {
+            group.flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
+            // As long as a slow disk may take.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         let outcome = match &self.failed {
             Some(cause) => Err(cause.clone()),
             None => self.write(&mut group).map_err(|error| error.to_string()),

@@ -22,6 +22,7 @@ use super::codec;
 use super::snapshot::{Pin, SnapshotData};
 use super::types::{LeaderId, LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::disk::{self, Batch, DataDirectory, Storage};
+use crate::failpoints::{Point, reached};
 use crate::mvcc::{Compaction, State, Writer};
 use crate::watch::Hub;
 
@@ -136,7 +137,10 @@ impl Machine {
     /// Syncs the database. Everything that was applied before is durable in it then.
     pub fn checkpoint(&self) -> disk::Result<()> {
         let storage = self.visible.read().storage.clone();
-        storage.sync()
+        reached(Point::BeforeCheckpoint);
+        storage.sync()?;
+        reached(Point::AfterCheckpoint);
+        Ok(())
     }
 
     /// One step of taking compacted history off the disk; false when there is none left to take.
@@ -160,6 +164,7 @@ impl Machine {
             permit.publish()?;
             gone
         };
+        reached(Point::DuringCompaction);
         let freed = Compaction::remove(state.storage.as_ref(), &gone, step.reached)?;
         self.permit().writer.forget_bytes(freed);
         Ok(true)
@@ -199,7 +204,9 @@ impl Machine {
         storage.sync()?;
         let state = State::load(storage)?;
         let mut permit = self.permit();
+        reached(Point::BeforeInstall);
         self.directory.lock().adopt_next_state()?;
+        reached(Point::AfterInstall);
         permit.writer.replace(state);
         self.hub.reset(permit.state().revision);
         permit.publish()
@@ -236,8 +243,10 @@ impl Machine {
                 answers.push((responder, outcome));
             }
         }
+        reached(Point::BeforeApply);
         permit.publish()?;
         drop(permit);
+        reached(Point::AfterApply);
         for (responder, outcome) in answers {
             responder.send(outcome);
         }

@@ -11,6 +11,10 @@
 //! read and watch, a compactor is at their heels, and every request and answer is written down ([`history`]). At the end
 //! of a round all faults are taken back, the store must be whole again, and [`judge`] weighs what was written down.
 //!
+//! With `--failpoints` the members are `raftstore-failpoints` (`cargo build --release -p raftstore --features failpoints --bin
+//! raftstore-failpoints`), which kill themselves at chosen points; with `--plant BUG` they have a bug, and the run is good if
+//! what `--expect` names is found.
+//!
 //! The plan is the same for the same seed; what the processes make of it is not, so a run that finds something keeps its
 //! directory with the members' logs. It needs root for namespaces, and nothing of it is left when it ends.
 
@@ -22,6 +26,7 @@ pub mod history;
 pub mod judge;
 pub mod options;
 pub mod plan;
+pub mod quick;
 pub mod run;
 pub mod summary;
 

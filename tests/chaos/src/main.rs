@@ -6,20 +6,31 @@ use clap::Parser as _;
 use keelson_chaos::options::Options;
 use keelson_chaos::plan::Plan;
 use keelson_chaos::summary::Summary;
-use keelson_chaos::{Error, Result, cluster, run};
+use keelson_chaos::{Error, Result, cluster, quick, run};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match begin(&options) {
-        Ok(summary) => {
-            println!("{summary}");
-            if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+    let outcome = if options.quick { quick::run(options.verbose) } else { judged(&options) };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("chaos: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the run came out as it should.
+fn judged(options: &Options) -> Result<bool> {
+    let summary = begin(options)?;
+    println!("{summary}");
+    if options.expect.is_empty() {
+        return Ok(summary.is_good());
+    }
+    let found = summary.violations.iter().any(|violation| options.expect.contains(&violation.kind));
+    println!("expected          {:?}: {}", options.expect, if found { "found" } else { "NOT FOUND" });
+    Ok(found)
 }
 
 fn begin(options: &Options) -> Result<Summary> {
@@ -33,7 +44,8 @@ fn begin(options: &Options) -> Result<Summary> {
     // One thread: the members' lives are bound to the thread that starts them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let outcome = runtime.block_on(run::run(options, plan, &directory));
-    if !outcome.as_ref().is_ok_and(Summary::is_good) && options.directory.is_none() {
+    let is_good = outcome.as_ref().is_ok_and(Summary::is_good);
+    if !is_good && options.expect.is_empty() && options.directory.is_none() {
         let kept = temporary.keep();
         println!("the members' logs are kept in {}", kept.display());
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::faults::FaultKind;
+use crate::judge::Kind;
 
 /// Breaks a cluster of real raftstore processes in every way it knows, and judges what its clients saw.
 #[derive(Clone, Debug, Parser)]
@@ -34,7 +35,7 @@ pub struct Options {
     /// Operations a second, of all clients together, at most
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rate: u32,
-    /// The raftstore program; without it, the one beside this program
+    /// The raftstore program; without it, raftstore or raftstore-failpoints beside this program
     #[arg(long)]
     pub raftstore: Option<PathBuf>,
     /// Where the members' directories and logs go; without it, a temporary directory that goes with the run if all was well
@@ -46,9 +47,18 @@ pub struct Options {
     /// An environment variable for all members, as NAME=VALUE; may be given again
     #[arg(long = "member-env")]
     pub member_environment: Vec<String>,
-    /// The short fixed run that every check of the project makes
+    /// The short fixed run that every check of the project makes; no other flag counts
     #[arg(long)]
     pub quick: bool,
+    /// Members that kill themselves at chosen points now and then (raftstore-failpoints)
+    #[arg(long)]
+    pub failpoints: bool,
+    /// Members with this bug (raftstore-failpoints): ack-before-sync, watch-skips, stale-read, lost-vote
+    #[arg(long)]
+    pub plant: Option<String>,
+    /// The run is good if one of these broken promises is found, and not good if none is
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub expect: Vec<Kind>,
     /// Say every fault
     #[arg(long, short)]
     pub verbose: bool,

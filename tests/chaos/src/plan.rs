@@ -10,9 +10,10 @@ use crate::faults::FaultKind;
 use crate::options::Options;
 use crate::{Error, Result};
 
-/// The seed and the length of the run that every check of the project makes.
-const QUICK_SEED: u64 = 20_261_124;
-const QUICK_SECONDS: u64 = 40;
+/// Where members kill themselves, and once in how many times.
+const KILL_AT: &str = "before-append/900,before-sync/900,after-sync/900,before-apply/900,after-apply/900,before-vote/3,\
+                       after-vote/3,before-checkpoint/2,after-checkpoint/2,before-install/2,after-install/2,\
+                       during-compaction/15,before-purge/2,after-purge/2";
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -33,11 +34,9 @@ impl Plan {
             (false, []) => FaultKind::value_variants().to_vec(),
             (false, some) => some.to_vec(),
         };
-        let seed = options.seed.unwrap_or(if options.quick { QUICK_SEED } else { now });
-        let seconds = if options.quick { QUICK_SECONDS } else { options.seconds };
         Self {
-            seed,
-            length: Duration::from_secs(seconds),
+            seed: options.seed.unwrap_or(now),
+            length: Duration::from_secs(options.seconds),
             round: Duration::from_secs(options.round),
             faults,
             members: usize::from(options.members),
@@ -51,13 +50,17 @@ impl Plan {
             let pair = text.split_once('=').ok_or_else(|| Error::new(format!("{text:?} is not NAME=VALUE")))?;
             Ok((pair.0.to_owned(), pair.1.to_owned()))
         };
-        let environment = options.member_environment.iter().map(pair).collect::<Result<_>>()?;
+        let mut environment: Vec<(String, String)> =
+            options.member_environment.iter().map(pair).collect::<Result<_>>()?;
+        environment.extend(options.failpoints.then(|| ("RAFTSTORE_KILL_AT".to_owned(), KILL_AT.to_owned())));
+        environment.extend(options.plant.clone().map(|bug| ("RAFTSTORE_BUG".to_owned(), bug)));
         let flags = options.member_flags.iter().map(|flag| format!("--{}", flag.trim_start_matches('-'))).collect();
         Ok(Shape {
             members: self.members,
             binary: binary(options)?,
             small_disks: self.faults.contains(&FaultKind::Disk),
             flags,
+            may_die: options.failpoints || options.plant.is_some(),
             environment,
         })
     }
@@ -68,7 +71,8 @@ fn binary(options: &Options) -> Result<PathBuf> {
         Some(path) => path.clone(),
         None => {
             let own = std::env::current_exe().map_err(|error| Error::tried("find", "this program", error))?;
-            own.with_file_name("raftstore")
+            let with_failpoints = options.failpoints || options.plant.is_some();
+            own.with_file_name(if with_failpoints { "raftstore-failpoints" } else { "raftstore" })
         }
     };
     if path.is_file() { Ok(path) } else { Err(Error::new(format!("there is no {}: build it first", path.display()))) }

@@ -27,6 +27,8 @@ pub struct Shape {
     pub small_disks: bool,
     /// Flags for all members.
     pub flags: Vec<String>,
+    /// Members may end by themselves: they are made to.
+    pub may_die: bool,
     /// Environment for all members.
     pub environment: Vec<(String, String)>,
 }
@@ -62,6 +64,10 @@ impl Cluster {
     pub fn launch(&mut self, place: usize) -> Result<()> {
         let namespace = self.network.namespace(place);
         self.members[place].start(&self.shape, namespace)
+    }
+
+    pub fn may_die(&self) -> bool {
+        self.shape.may_die
     }
 
     pub fn client_urls(&self) -> Vec<String> {

@@ -29,6 +29,8 @@ pub struct Executor {
     pub violations: Vec<Violation>,
     /// A member that was wiped and is not a voter again.
     replacing: Option<usize>,
+    /// Members that need not run: they were killed, or their disk is full.
+    excused: Vec<usize>,
     started: Instant,
 }
 
@@ -42,10 +44,21 @@ enum Undo {
     Free(usize),
 }
 
+impl Undo {
+    /// Members that the fault keeps from running.
+    fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Start(places) => places.clone(),
+            Self::Free(place) => vec![*place],
+            Self::Nothing | Self::Resume(_) | Self::Mend(_) => Vec::new(),
+        }
+    }
+}
+
 impl Executor {
     pub fn new(cluster: Cluster, monitor: Monitor, pulse: Arc<Pulse>, verbose: bool) -> Self {
         let (violations, replacing, started) = (Vec::new(), None, Instant::now());
-        Self { cluster, monitor, pulse, verbose, violations, replacing, started }
+        Self { cluster, monitor, pulse, verbose, violations, replacing, excused: Vec::new(), started }
     }
 
     fn say(&self, text: &str) {
@@ -59,14 +72,51 @@ impl Executor {
         let begun = Instant::now();
         let mut undo = Vec::new();
         for step in steps {
-            tokio::time::sleep_until(begun + step.at).await;
+            self.wait(begun + step.at).await?;
             match step.action {
-                Action::Begin(fault) => undo.push(self.begin(fault).await?),
-                Action::End(number) => self.undo(undo[number].clone()).await?,
+                Action::Begin(fault) => {
+                    let begun = self.begin(fault).await?;
+                    self.excused.extend(begun.places());
+                    undo.push(begun);
+                }
+                Action::End(number) => {
+                    let ended = undo[number].clone();
+                    for place in ended.places() {
+                        // Two faults may hold one member down.
+                        if let Some(found) = self.excused.iter().position(|excused| *excused == place) {
+                            self.excused.swap_remove(found);
+                        }
+                    }
+                    self.undo(ended).await?;
+                }
             }
         }
-        tokio::time::sleep_until(begun + length).await;
+        self.wait(begun + length).await?;
+        self.excused.clear();
         Ok(())
+    }
+
+    /// Until then, members that fell by themselves are found.
+    async fn wait(&mut self, until: Instant) -> Result<()> {
+        loop {
+            let turn = until.min(Instant::now() + PAUSE);
+            tokio::time::sleep_until(turn).await;
+            for place in 0..self.cluster.members.len() {
+                let is_excused = self.excused.contains(&place) || self.replacing == Some(place);
+                if is_excused || self.cluster.members[place].process() != Process::Dead {
+                    continue;
+                }
+                if !self.cluster.may_die() {
+                    let text = format!("{} ended by itself: see its log", self.cluster.members[place].name);
+                    self.violations.push(Violation::new(Kind::Died, text));
+                }
+                self.pulse.forget();
+                self.start(place)?;
+            }
+            if turn == until {
+                return Ok(());
+            }
+        }
     }
 
     fn place(&self, target: Target) -> usize {

@@ -23,6 +23,8 @@ mod planted;
 
 use std::fmt;
 
+use clap::ValueEnum;
+
 pub use account::Account;
 pub use state::State;
 
@@ -50,7 +52,7 @@ pub struct Evidence {
 }
 
 /// The promises that can be broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Kind {
     /// Two acknowledged writes claim one revision.
     RevisionTwice,
@@ -90,6 +92,8 @@ pub enum Kind {
     TwoLeaders,
     /// Members differ in what they hold at one revision.
     Diverged,
+    /// A member ended by itself, and its disk was not full.
+    Died,
     /// With all faults gone, the store did not come back.
     NotHealed,
 }
