@@ -11,8 +11,8 @@ use crate::options::Options;
 use crate::{Error, Result};
 
 /// Where members kill themselves, and once in how many times.
-const KILL_AT: &str = "before-append/900,before-sync/900,after-sync/900,before-apply/900,after-apply/900,before-vote/3,\
-                       after-vote/3,before-checkpoint/2,after-checkpoint/2,before-install/2,after-install/2,\
+const KILL_AT: &str = "before-append/900,before-sync/900,after-sync/900,before-apply/900,after-apply/900,before-vote/15,\
+                       after-vote/15,before-checkpoint/2,after-checkpoint/2,before-install/2,after-install/2,\
                        during-compaction/15,before-purge/2,after-purge/2";
 
 #[derive(Clone, Debug)]

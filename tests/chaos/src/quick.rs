@@ -13,7 +13,7 @@ const RUNS: [(&str, &str); 5] = [
     ("killed at chosen points", "--seed 20261124 --seconds 12 --failpoints --fault partition,move,kill"),
     (
         "planted: acknowledged before it is written",
-        "--seed 3 --seconds 8 --plant ack-before-sync --fault kill-all --expect lost-write,unexplained",
+        "--seed 3 --seconds 15 --plant ack-before-sync --fault kill-all --expect lost-write,unexplained",
     ),
     ("planted: a watch skips", "--seed 3 --seconds 4 --plant watch-skips --fault move --expect watch-gap"),
     ("planted: reads ask nobody", "--seed 3 --seconds 8 --plant stale-read --fault partition,stop --expect stale"),

@@ -10,8 +10,8 @@ use super::search::{Found, Step, Value, search};
 use super::{Evidence, Kind, Violation};
 use crate::history::{Change, Moment, Operation, Record, Reply, Request, Span};
 
-/// Steps that the search may try for one key.
-const BUDGET: usize = 2_000_000;
+/// Places that the search may look at for one key: some hundred times what a right history of a round takes.
+const BUDGET: usize = 5_000_000;
 /// The value of a key that is not there.
 const ABSENT: Value = 0;
 

@@ -114,7 +114,7 @@ fn mark(step: usize) -> u128 {
     (u128::from(mix(seed)) << 64) | u128::from(mix(seed ^ 0x5851_f42d_4c95_7f2d))
 }
 
-/// Looks for an order that begins with `initial`, trying at most `budget` steps.
+/// Looks for an order that begins with `initial`, looking at no more than `budget` places, however often the same.
 pub fn search(initial: Value, steps: &[Step], budget: usize) -> Found {
     let mut timeline = Timeline::new(steps);
     let mut missing = steps.iter().filter(|step| step.ends.is_some()).count();
@@ -125,16 +125,16 @@ pub fn search(initial: Value, steps: &[Step], budget: usize) -> Found {
     let (mut fewest, mut stuck) = (usize::MAX, 0);
     let mut left = budget;
     while missing > 0 {
+        left = match left.checked_sub(1) {
+            Some(left) => left,
+            None => return Found::GaveUp,
+        };
         let (step, begins) = timeline.what[place];
         if begins {
             let candidate = steps[step];
             let fits = candidate.sees.is_none_or(|sees| sees == value);
             let leaves = candidate.leaves.unwrap_or(value);
             if fits && tried.insert((taken ^ mark(step), leaves)) {
-                left = match left.checked_sub(1) {
-                    Some(left) => left,
-                    None => return Found::GaveUp,
-                };
                 path.push((step, value));
                 (value, taken) = (leaves, taken ^ mark(step));
                 timeline.lift(step);
