@@ -1,10 +1,12 @@
 //! What happens to the store when everything around it breaks.
 //!
-//!     chaos                                    a minute of all faults, by a seed that it prints
-//!     chaos --quick                            the short fixed run that deploy/test makes
-//!     chaos --seconds 3600 --seed 7            an hour, in rounds of a minute
-//!     chaos --fault kill,partition --members 5
-//!     chaos --help
+//! ```text
+//! chaos                                    a minute of all faults, by a seed that it prints
+//! chaos --quick                            the short fixed run that deploy/test makes
+//! chaos --seconds 3600 --seed 7            an hour, in rounds of a minute
+//! chaos --fault kill,partition --members 5
+//! chaos --help
+//! ```
 //!
 //! Three real raftstore processes, each in a network namespace and a directory of its own, are killed, stopped, cut off,
 //! filled up, wiped and replaced, by a plan that follows from a seed. Meanwhile clients of all members put, delete, swap,
