@@ -98,7 +98,7 @@ fn doubt_never_deletes() {
 fn finalizers_carry_the_policy_on() {
     for (finalizer, policy) in [(ORPHAN, Policy::Orphan), (FOREGROUND, Policy::Foreground)] {
         let mut me = object("me", &["a"]);
-        me.finalizers.push(finalizer.into());
+        Arc::make_mut(&mut me.record).finalizers = [finalizer.to_owned()].into();
         let decision = decide(&graph(std::slice::from_ref(&me)), &me, &found(&[("a", Owner::Absent)]));
         assert_eq!(decision, Decision::Delete(policy));
     }
