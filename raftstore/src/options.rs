@@ -48,10 +48,10 @@ pub struct Options {
     pub initial_cluster_token: String,
 
     /// Milliseconds between a leader's heartbeats.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=5_000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=5_000))]
     pub heartbeat_interval: u64,
     /// Milliseconds without a leader after which an election begins; at least five heartbeats.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(50..=50_000))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(50..=50_000))]
     pub election_timeout: u64,
 
     /// Live bytes above which nothing may grow and the NOSPACE alarm is raised; 0 is the default of 2 GiB.

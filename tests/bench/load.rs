@@ -12,6 +12,8 @@ use crate::connection::Server;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub struct Load {
+    /// All that were sent, the warm-up's too.
+    pub requests: u64,
     pub per_second: f64,
     pub p50: Duration,
     pub p99: Duration,
@@ -42,25 +44,31 @@ pub async fn closed_loop(
         let request = request.clone();
         tasks.push(tokio::spawn(async move {
             let mut times = Vec::new();
-            for count in 0.. {
+            let mut count = 0;
+            loop {
                 let begin = Instant::now();
                 if begin >= end {
                     break;
                 }
                 let (method, path, body) = request(client, count);
                 connection.call(method, &path, body).await?;
+                count += 1;
                 if begin >= start {
                     times.push(begin.elapsed());
                 }
             }
-            Ok::<_, keelson_tests::harness::Failure>(times)
+            Ok::<_, keelson_tests::harness::Failure>((times, count))
         }));
     }
     let mut times = Vec::new();
+    let mut requests = 0;
     for task in tasks {
-        times.extend(task.await??);
+        let (more, count) = task.await??;
+        times.extend(more);
+        requests += count;
     }
     Ok(Load {
+        requests,
         per_second: times.len() as f64 / seconds as f64,
         p50: percentile(&mut times, 50),
         p99: percentile(&mut times, 99),

@@ -1,4 +1,4 @@
-//! Memory of the cluster's processes: proportional set size, which counts what is shared once.
+//! Memory of the cluster's processes: resident set size, as upstream's numbers are.
 
 use keelson_tests::harness::{Cluster, Result};
 
@@ -7,14 +7,14 @@ pub fn megabytes(cluster: &Cluster, prefixes: &[&str]) -> Result<f64> {
     let mut kilobytes = 0;
     for process in cluster.processes()? {
         if prefixes.iter().any(|prefix| process.starts_with(prefix)) {
-            kilobytes += pss(cluster.pid_of(&process)?)?;
+            kilobytes += resident(cluster.pid_of(&process)?)?;
         }
     }
     Ok(kilobytes as f64 / 1024.0)
 }
 
-fn pss(pid: i32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:")).ok_or("smaps_rollup has a Pss line")?;
-    Ok(line.split_whitespace().nth(1).ok_or("Pss has a value")?.parse()?)
+fn resident(pid: i32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).ok_or("a process has a VmRSS line")?;
+    Ok(line.split_whitespace().nth(1).ok_or("VmRSS has a value")?.parse()?)
 }

@@ -49,13 +49,15 @@ pub async fn measure(cluster: &Cluster, seconds: u64, only: &[String]) -> Result
         api::watch(&server, &mut table).await?;
     }
     if wanted("api") {
-        api::create_and_get(&server, seconds, &mut table).await?;
+        let created = api::create_and_get(&server, seconds, &mut table).await?;
+        if wanted("memory") {
+            let memory = megabytes(cluster, &CONTROL_PLANE)?;
+            table.add("control plane, after the load", format!("{memory:.0} MB with {created} ConfigMaps"), "2070 MB");
+        }
+        api::clear(&server).await?;
     }
     if wanted("list") {
         api::list(&server, &mut table).await?;
-    }
-    if wanted("memory") {
-        table.add("control plane, after the load", format!("{:.0} MB", megabytes(cluster, &CONTROL_PLANE)?), "2070 MB");
     }
     Ok(table)
 }

@@ -30,9 +30,11 @@ fn config_map(name: &str) -> Bytes {
         .into()
 }
 
-pub async fn create_and_get(server: &Server, seconds: u64, table: &mut Table) -> Result<()> {
+/// The objects stay: how many they are is the answer.
+pub async fn create_and_get(server: &Server, seconds: u64, table: &mut Table) -> Result<u64> {
     const PATH: &str = "/api/v1/namespaces/bench-api/configmaps";
     let mut connection = namespace(server, "bench-api").await?;
+    let mut created = 0;
     connection.call(Method::POST, PATH, config_map("one")).await?;
     for (clients, upstream) in [(1, "540 µs p50"), (64, "6700/s, p99 27 ms")] {
         let load =
@@ -44,7 +46,14 @@ pub async fn create_and_get(server: &Server, seconds: u64, table: &mut Table) ->
             move |client, count| (Method::POST, PATH.to_owned(), config_map(&format!("c{clients}-{client}-{count}")));
         let load = closed_loop(server, clients, seconds, create).await?;
         table.add(format!("create ConfigMaps, {clients} client(s)"), load.text(), upstream);
+        created += load.requests;
     }
+    Ok(created)
+}
+
+/// Deletes what [`create_and_get`] left.
+pub async fn clear(server: &Server) -> Result<()> {
+    let mut connection = server.connect().await?;
     connection.call(Method::DELETE, "/api/v1/namespaces/bench-api", Bytes::new()).await?;
     Ok(())
 }
