@@ -2,9 +2,12 @@
 //! certificates of its own; and a small REST client that speaks to it as kubectl does.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,15 +46,21 @@ impl Drop for Cluster {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+/// The next free port of [`own_loopback`].
+static NEXT_PORT: AtomicU16 = AtomicU16::new(2379);
+
+/// A loopback address that is this process' alone. A port found free on 127.0.0.1 may be the source port of somebody's
+/// connection by the time it is bound (source addresses are 127.0.0.1), or be found by a second process too.
+fn own_loopback() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 63), middle, low)
 }
 
 fn start_store(directory: &TempDir) -> (Child, String) {
     let binary = std::env::var("KEELSON_TEST_STORE").unwrap_or_else(|_| "etcd".to_owned());
-    let (client, peer) = (free_port(), free_port());
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let port = NEXT_PORT.fetch_add(2, Ordering::Relaxed);
+    let url = |port: u16| format!("http://{}:{port}", own_loopback());
+    let (client, peer) = (url(port), url(port + 1));
     let data = directory.path().join("store");
     let log = std::fs::File::create(directory.path().join("store.log")).expect("a log file");
     let child = Command::new(&binary)

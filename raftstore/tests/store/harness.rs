@@ -1,9 +1,10 @@
 //! Members as processes in directories of their own, on ports of the loopback; all of it goes with the test.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use keelson_wire::etcdserverpb as etcd;
@@ -14,8 +15,17 @@ use tonic::transport::Channel;
 /// A bound for what should take far less: a machine under load is slow, a hang is longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+/// A loopback address that is this process' alone. A port found free on 127.0.0.1 may be the source port of somebody's
+/// connection by the time it is bound (source addresses are 127.0.0.1), or be found by a second process too.
+pub fn own_loopback() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 63), middle, low)
+}
+
+/// A port of [`own_loopback`] that nobody else in this process has.
+pub fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(2379);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 pub struct Member {
@@ -33,8 +43,8 @@ impl Member {
     pub fn new(name: &str, data_dir: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            client_port: free_port(),
-            peer_port: free_port(),
+            client_port: own_port(),
+            peer_port: own_port(),
             data_dir,
             flags: Vec::new(),
             wrapper: Vec::new(),
@@ -43,11 +53,11 @@ impl Member {
     }
 
     pub fn peer_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.peer_port)
+        format!("http://{}:{}", own_loopback(), self.peer_port)
     }
 
     pub fn client_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        format!("http://{}:{}", own_loopback(), self.client_port)
     }
 
     pub fn start(&mut self) {

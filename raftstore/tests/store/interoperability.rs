@@ -3,12 +3,12 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Cluster, Member};
+use crate::harness::{Cluster, Member, own_loopback};
 
 fn etcdctl(member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &format!("127.0.0.1:{}", member.client_port)])
+        .args(["--endpoints", &format!("{}:{}", own_loopback(), member.client_port)])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -51,7 +51,7 @@ async fn etcdctl_does_its_work() {
     assert!(ok(&["endpoint", "health"], "").contains("is healthy"));
     assert!(ok(&["member", "list"], "").contains("m1"));
     assert!(ok(&["defrag"], "").contains("Finished defragmenting"));
-    assert!(ok(&["endpoint", "hashkv"], "").contains("127.0.0.1"));
+    assert!(ok(&["endpoint", "hashkv"], "").contains(&own_loopback().to_string()));
     assert_eq!(ok(&["alarm", "list"], ""), "");
     assert_eq!(ok(&["put", "a", "still here"], ""), "OK\n");
     assert_eq!(ok(&["lock", "guarded", "echo", "held"], ""), "held\n");

@@ -6,7 +6,7 @@ use keelson_wire::etcdserverpb::kv_client::KvClient;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
-use crate::harness::{Cluster, PATIENCE, get, put};
+use crate::harness::{Cluster, PATIENCE, get, own_loopback, put};
 
 struct Authority {
     pem: String,
@@ -24,7 +24,7 @@ impl Authority {
 
     fn identity(&self, common_name: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+        let mut parameters = CertificateParams::new(vec![own_loopback().to_string()]).expect("parameters");
         parameters.distinguished_name.push(DnType::CommonName, common_name);
         let certificate = parameters.signed_by(&key, &self.issuer).expect("signed");
         (certificate.pem(), key.serialize_pem())
@@ -47,8 +47,8 @@ async fn only_the_names_on_the_list_come_in() {
     let authority = Authority::new();
     let [ca, certificate, key] = authority.write(cluster.directory.path(), "keelson:raftstore");
     let member = &mut cluster.members[0];
-    let client_url = format!("https://127.0.0.1:{}", member.client_port);
-    let peer_url = format!("https://127.0.0.1:{}", member.peer_port);
+    let client_url = format!("https://{}:{}", own_loopback(), member.client_port);
+    let peer_url = format!("https://{}:{}", own_loopback(), member.peer_port);
     member.flags = vec![
         format!("--listen-client-urls={client_url}"),
         format!("--listen-peer-urls={peer_url}"),
