@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use keelson_client::{Client, ListOptions};
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::plan;
+use crate::supervisor::Record;
 
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -43,15 +45,27 @@ pub async fn wait_until_served(client: &Client, limit: Duration, logs: &str) -> 
         .hint(format!("look into {logs}")))
 }
 
-/// Waits until all of these nodes are Ready.
-pub async fn wait_until_ready(client: &Client, names: &[String], limit: Duration, logs: &str) -> Result<()> {
+/// Waits until all of these nodes are Ready, by the word of the agents that run now: what an earlier agent reported
+/// stays in the API while none runs.
+pub async fn wait_until_ready(
+    client: &Client,
+    layout: &Layout,
+    names: &[String],
+    limit: Duration,
+    logs: &str,
+) -> Result<()> {
     let mut waiting: Vec<String> = names.to_vec();
     let ready = async {
         loop {
             if let Ok(nodes) = nodes(client).await {
                 waiting = names
                     .iter()
-                    .filter(|name| !nodes.iter().any(|node| is(node, name) && is_ready(node)))
+                    .filter(|name| {
+                        let agent = Record::load(layout, &plan::agent_process(name)).filter(Record::is_alive);
+                        let has_reported =
+                            |node: &Node| agent.as_ref().is_some_and(|agent| reported_since(node, agent));
+                        !nodes.iter().any(|node| is(node, name) && is_ready(node) && has_reported(node))
+                    })
                     .cloned()
                     .collect();
                 if waiting.is_empty() {
@@ -75,6 +89,17 @@ fn is(node: &Node, name: &str) -> bool {
 
 /// The node's condition Ready.
 pub fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    ready_condition(node).is_some_and(|condition| condition.status == "True")
+}
+
+/// Whether this agent, rather than one before it, was the last to report. Both times are of this machine's clock, in
+/// whole seconds.
+fn reported_since(node: &Node, agent: &Record) -> bool {
+    let heartbeat = ready_condition(node).and_then(|condition| condition.last_heartbeat_time.as_ref());
+    heartbeat.is_some_and(|heartbeat| heartbeat.0.as_second() >= agent.started_at)
+}
+
+fn ready_condition(node: &Node) -> Option<&NodeCondition> {
+    let conditions = node.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().find(|condition| condition.type_ == "Ready")
 }

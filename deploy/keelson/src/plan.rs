@@ -239,14 +239,19 @@ fn nodeagent(cluster: &Cluster, layout: &Layout, facts: &Facts, index: usize) ->
         .path("cni-bin-dir", layout.state().join("cni/bin"))
         .path("cni-state-dir", state.join("cni/state"))
         .set("cni-bridge", cluster.pod_bridge())
-        .traces(&format!("nodeagent-{node}"));
+        .traces(&agent_process(node));
     ProcessSpec {
-        name: format!("nodeagent-{node}"),
+        name: agent_process(node),
         program: cluster.binaries.join("nodeagent"),
         arguments: flags.list,
         namespace: node_namespace(cluster, node),
         stage: Stage::Agent,
     }
+}
+
+/// The name of the process that is a node's agent.
+pub fn agent_process(node: &str) -> String {
+    format!("nodeagent-{node}")
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub async fn up(layout: &Layout, options: Options) -> Result<()> {
     let logs = layout.logs().display().to_string();
     progress.step("Waiting for the API server", api::wait_until_served(&client, SERVED_LIMIT, &logs)).await?;
     let names = cluster.node_names();
-    let ready = api::wait_until_ready(&client, &names, READY_LIMIT, &logs);
+    let ready = api::wait_until_ready(&client, layout, &names, READY_LIMIT, &logs);
     progress.step("Waiting for the nodes", ready).await?;
     let kubeconfig = layout.kubeconfig("admin");
     println!("\nThe cluster is up: {} node(s), {} store member(s). Next:\n", cluster.nodes, cluster.members);
