@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod configuration;
+mod eager;
 pub mod health;
 pub mod identity;
 pub mod metrics;
@@ -14,6 +15,7 @@ mod shutdown;
 pub mod supervision;
 pub mod telemetry;
 
+pub use eager::Eagerness;
 pub use process::{Process, main};
 pub use shutdown::Shutdown;
 pub use telemetry::Options as TelemetryOptions;

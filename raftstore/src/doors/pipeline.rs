@@ -4,9 +4,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt as _};
+use keelson_process::Eagerness;
 use keelson_wire::store::answer::Response as Answered;
 use keelson_wire::store::call::Request as Asked;
 use keelson_wire::store::{Answer, Call, Failure, PipelineRequest, PipelineResponse, ReadIndexResponse, store_server};
@@ -23,6 +25,10 @@ const MAX_IN_FLIGHT: usize = 4096;
 /// Answers in one message, in bytes; and what a client may put into one message beyond its largest request.
 pub const MAX_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH: usize = 256;
+/// A client that asks one thing after the other has the next call here within this time.
+const NEXT_CALL: Duration = Duration::from_micros(150);
+/// A call is answered within this time, unless the disk is slow or the others are far.
+const NEXT_ANSWER: Duration = Duration::from_micros(500);
 
 pub struct Pipeline {
     requests: Arc<Requests>,
@@ -62,6 +68,11 @@ async fn answer(requests: Arc<Requests>, call: Call) -> Answer {
     Answer { id: call.id, response: Some(response) }
 }
 
+enum Next {
+    Answered(Answer),
+    Asked(Result<Option<PipelineRequest>, Status>),
+}
+
 /// Runs the calls of one stream; ends when the client has ended it and all is answered, or when the client has gone.
 async fn converse(
     requests: Arc<Requests>,
@@ -70,11 +81,18 @@ async fn converse(
 ) {
     let mut running = FuturesUnordered::new();
     let mut open = true;
+    let (asking, answering) = (Eagerness::new(NEXT_CALL), Eagerness::new(NEXT_ANSWER));
     while open || !running.is_empty() {
-        tokio::select! {
-            biased;
-            Some(first) = running.next(), if !running.is_empty() => {
-                let first: Answer = first;
+        let eagerness = if running.is_empty() { &asking } else { &answering };
+        let next = async {
+            tokio::select! {
+                biased;
+                Some(first) = running.next(), if !running.is_empty() => Next::Answered(first),
+                message = incoming.message(), if open && running.len() < MAX_IN_FLIGHT => Next::Asked(message),
+            }
+        };
+        match eagerness.wait(next).await {
+            Next::Answered(first) => {
                 let mut bytes = first.encoded_len();
                 let mut answers = vec![first];
                 while bytes < MAX_BATCH_BYTES && answers.len() < MAX_BATCH {
@@ -90,12 +108,10 @@ async fn converse(
                     return;
                 }
             }
-            message = incoming.message(), if open && running.len() < MAX_IN_FLIGHT => match message {
-                Ok(Some(request)) => {
-                    running.extend(request.calls.into_iter().map(|call| traced_answer(requests.clone(), call)));
-                }
-                Ok(None) | Err(_) => open = false,
-            },
+            Next::Asked(Ok(Some(request))) => {
+                running.extend(request.calls.into_iter().map(|call| traced_answer(requests.clone(), call)));
+            }
+            Next::Asked(Ok(None) | Err(_)) => open = false,
         }
     }
 }

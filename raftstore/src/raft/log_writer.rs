@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
+use keelson_process::Eagerness;
 use keelson_wire::raft as wire;
 use keelson_wire::raft::{JournalFrame, JournalRun};
 use openraft::storage::IOFlushed;
@@ -20,6 +22,8 @@ use crate::journal::Journal;
 
 /// More than this in one frame would only make the first of it wait.
 const MAX_FRAME_BYTES: usize = 4 << 20;
+/// A client that writes one thing after the other has the next entry here within this time.
+const NEXT_JOB: Duration = Duration::from_micros(300);
 /// Entries up to this many bytes share a run, which is read as a whole.
 pub const RUN_BYTES: usize = 256 << 10;
 
@@ -116,7 +120,16 @@ impl Thread {
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         self.look_at_space();
         let mut waiting = None;
-        while let Some(first) = waiting.take().or_else(|| queue.recv().ok()) {
+        let eagerness = Eagerness::new(NEXT_JOB);
+        let mut next = || {
+            let look = || match queue.try_recv() {
+                Ok(job) => Some(Some(job)),
+                Err(mpsc::TryRecvError::Empty) => None,
+                Err(mpsc::TryRecvError::Disconnected) => Some(None),
+            };
+            eagerness.wait_in_thread(look, || queue.recv().ok())
+        };
+        while let Some(first) = waiting.take().or_else(&mut next) {
             let mut group = Group::default();
             waiting = self.gather(&mut group, first, queue);
             if !group.is_empty() {
@@ -163,7 +176,7 @@ impl Thread {
         if planted(Bug::AckBeforeSync) {
             group.flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
             // As long as a slow disk may take.
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         let outcome = match &self.failed {
             Some(cause) => Err(cause.clone()),
