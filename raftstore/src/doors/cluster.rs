@@ -35,9 +35,20 @@ impl Cluster {
     }
 
     fn check_urls(urls: &[String]) -> Result<(), Status> {
-        let valid = |url: &String| url.starts_with("http://") || url.starts_with("https://");
-        if urls.is_empty() || !urls.iter().all(valid) { Err(Refusal::BadMemberUrls.into()) } else { Ok(()) }
+        let valid = !urls.is_empty() && urls.iter().all(|url| is_peer_url(url));
+        if valid { Ok(()) } else { Err(Refusal::BadMemberUrls.into()) }
     }
+}
+
+/// A scheme, a host and a port, and nothing else: a member that nobody can reach would count for the quorum all the same.
+fn is_peer_url(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some((host, port)) = rest.and_then(|rest| rest.rsplit_once(':')) else { return false };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains(['/', ':', '?', '#', '@', ' ']),
+    };
+    is_host && port.parse::<u16>().is_ok()
 }
 
 #[tonic::async_trait]
@@ -67,6 +78,9 @@ impl cluster_server::Cluster for Cluster {
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
         let request = request.into_inner();
+        if self.0.consensus().peer(request.id).is_none() {
+            return Err(Refusal::MemberNotFound.into());
+        }
         Self::check_urls(&request.peer_ur_ls)?;
         let node = wire::Node { id: request.id, name: String::new(), peer_urls: request.peer_ur_ls };
         self.0.consensus().change_members(Change::Update(node), false).await?;
@@ -86,5 +100,22 @@ impl cluster_server::Cluster for Cluster {
     ) -> Result<Response<MemberPromoteResponse>, Status> {
         self.0.consensus().change_members(Change::Promote(request.into_inner().id), false).await?;
         Ok(Response::new(MemberPromoteResponse { header: self.0.header_now(), members: self.members() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_reached_at_a_host_and_a_port() {
+        for url in ["http://127.0.0.1:2380", "https://name.example:1", "https://[::1]:2380"] {
+            assert!(is_peer_url(url), "{url}");
+        }
+        let table =
+            ["", "http://name", "ftp://a:1", "http://a:1/path", "http://:1", "http://a:x", "http://::1:5", "a:1"];
+        for url in table {
+            assert!(!is_peer_url(url), "{url}");
+        }
     }
 }

@@ -38,7 +38,8 @@ impl Maintenance {
         Ok(HashKvResponse {
             header: Some(self.0.header(now)),
             hash: hashed.hash,
-            compact_revision: hashed.compacted,
+            // etcd's word for "never".
+            compact_revision: if hashed.compacted == 0 { -1 } else { hashed.compacted },
             hash_revision: hashed.revision,
         })
     }

@@ -145,7 +145,8 @@ struct Plan<'a> {
     compare: Option<Compare>,
     descending: bool,
     needs_values: bool,
-    /// Keys come in the answer's order and none is left out, so the limit can end the reading.
+    /// The limit ends the reading: without an order and filters. As in etcd, a target without an order then sorts only
+    /// what was read.
     stops_early: bool,
 }
 
@@ -172,7 +173,7 @@ impl<'a> Plan<'a> {
             compare,
             descending,
             needs_values: !request.keys_only || target == SortTarget::Value,
-            stops_early: compare.is_none() && filters == [0; 4],
+            stops_early: request.sort_order() == SortOrder::None && filters == [0; 4],
             request,
         }
     }

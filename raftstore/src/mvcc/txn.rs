@@ -72,7 +72,9 @@ impl Path {
 pub fn read_txn(state: &State, txn: &TxnRequest) -> Result<TxnResponse, Error> {
     let path = Path::choose(state, state, txn)?;
     path.check(state, txn)?;
-    read_branch(state, txn, &path)
+    let response = read_branch(state, txn, &path)?;
+    let header = ResponseHeader { revision: state.revision, ..Default::default() };
+    Ok(TxnResponse { header: Some(header), ..response })
 }
 
 fn read_branch(state: &State, txn: &TxnRequest, path: &Path) -> Result<TxnResponse, Error> {
@@ -89,8 +91,7 @@ fn read_branch(state: &State, txn: &TxnRequest, path: &Path) -> Result<TxnRespon
         };
         responses.push(ResponseOp { response });
     }
-    let header = ResponseHeader { revision: state.revision, ..Default::default() };
-    Ok(TxnResponse { header: Some(header), succeeded: path.succeeded, responses })
+    Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded: path.succeeded, responses })
 }
 
 pub fn branch(txn: &TxnRequest, succeeded: bool) -> &[RequestOp] {

@@ -183,11 +183,12 @@ impl Writer {
     }
 
     fn put_alone(&mut self, put: &PutRequest) -> Result<Outcome, Error> {
-        if (put.ignore_value || put.ignore_lease) && self.state.newest(&put.key).is_none() {
-            return Err(Refusal::KeyNotFound.into());
-        }
+        // Alone, the lease is looked for first; in a transaction, the key is: see `Path::check`.
         if put.lease != 0 && !self.state.leases.contains_key(&put.lease) {
             return Err(Refusal::LeaseNotFound.into());
+        }
+        if (put.ignore_value || put.ignore_lease) && self.state.newest(&put.key).is_none() {
+            return Err(Refusal::KeyNotFound.into());
         }
         let mut transaction = self.begin();
         let mut response = self.put(&mut transaction, put)?;
@@ -237,7 +238,8 @@ impl Writer {
             };
             responses.push(ResponseOp { response });
         }
-        Ok(TxnResponse { header: Some(header_within(transaction)), succeeded: path.succeeded, responses })
+        // As in etcd, only the outermost header tells a revision, which the caller fills in.
+        Ok(TxnResponse { header: Some(ResponseHeader::default()), succeeded: path.succeeded, responses })
     }
 
     fn put(&mut self, transaction: &mut Transaction, put: &PutRequest) -> Result<PutResponse, Error> {

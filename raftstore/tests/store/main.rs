@@ -1,6 +1,7 @@
 //! raftstore as a process, asked by real clients: etcdctl and gRPC.
 
 mod cluster;
+mod differential;
 mod durability;
 mod harness;
 mod interoperability;
