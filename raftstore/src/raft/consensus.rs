@@ -9,8 +9,9 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
+use super::departure;
 use super::forward::{self, Forwarded, Forwarder};
 use super::log::Log;
 use super::machine::{Applier, Machine};
@@ -61,6 +62,8 @@ pub struct Consensus {
     leadership: watch::Sender<Leadership>,
     forwarder: Forwarder,
     read_index: ReadIndex,
+    /// Rings when a leader's stream of entries breaks off.
+    broken_off: Arc<Notify>,
 }
 
 impl Consensus {
@@ -105,6 +108,7 @@ impl Consensus {
         }
         let (forwarder, forwarded) = forward::channel();
         let (read_index, waiters) = ReadIndex::new();
+        let broken_off = Arc::new(Notify::new());
         let consensus = Arc::new(Self {
             raft,
             settings,
@@ -114,10 +118,12 @@ impl Consensus {
             leadership: watch::Sender::default(),
             forwarder,
             read_index,
+            broken_off: broken_off.clone(),
         });
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
         tokio::spawn(read_index::serve(consensus.clone(), waiters));
         tokio::spawn(follow_leadership(consensus.clone()));
+        tokio::spawn(departure::serve(consensus.clone(), broken_off));
         Ok(consensus)
     }
 
@@ -134,6 +140,11 @@ impl Consensus {
     pub async fn recovered(&self) -> Result<(), crate::Error> {
         let recovered = self.raft.wait_for_recovery(None).await;
         recovered.map(drop).map_err(|error| crate::Error::Consensus(error.to_string()))
+    }
+
+    /// For a stream of entries that comes from another member.
+    pub(super) fn line(&self) -> departure::Line {
+        departure::Line::new(self.broken_off.clone())
     }
 
     pub fn id(&self) -> u64 {

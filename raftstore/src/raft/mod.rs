@@ -5,6 +5,7 @@
 
 mod codec;
 mod consensus;
+mod departure;
 mod forward;
 mod log;
 mod log_writer;

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::future::ready;
 use futures::{Stream, StreamExt as _};
 use keelson_wire::raft as wire;
 use keelson_wire::raft::append_response::Result as Appended;
@@ -115,20 +114,31 @@ impl Raft for PeerDoor {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (own_cluster, own_id) = (self.consensus.cluster_id(), self.consensus.id());
-        let requests = request.into_inner().scan((), move |(), request| {
-            let Ok(request) = request else { return ready(None) };
+        let beginning = (request.into_inner(), self.consensus.line());
+        let requests = futures::stream::unfold(beginning, move |(mut incoming, mut line)| async move {
+            let request: wire::AppendRequest = match incoming.message().await {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    line.has_ended();
+                    return None;
+                }
+                Err(_) => return None,
+            };
             if request.cluster_id != own_cluster || request.target != own_id {
                 tracing::warn!(cluster = format!("{:x}", request.cluster_id), "a peer's stream is not meant for us");
-                return ready(None);
+                line.has_ended();
+                return None;
             }
-            ready(match append_request(request) {
-                Ok(request) => Some(request),
+            match append_request(request) {
+                Ok(request) => Some((request, (incoming, line))),
                 Err(error) => {
                     tracing::error!(%error, "a peer's request cannot be decoded");
+                    line.has_ended();
                     None
                 }
-            })
+            }
         });
+        let requests = Box::pin(requests);
         let results = self.consensus.raft.stream_append(requests).map(|result| {
             let result = match result.map_err(stopped)? {
                 Ok(last) => Appended::Appended(wire::Appended { last: last.as_ref().map(log_id_to_wire) }),
