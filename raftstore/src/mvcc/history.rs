@@ -1,9 +1,12 @@
 //! The revisions of one key.
 //!
 //! The newest is at hand with all that a compare asks for. The older ones hang behind it in chunks that are shared with
-//! the pictures that were taken before: a put copies one chunk at most, however long the history is.
+//! the pictures that were taken before: a put copies one chunk at most, however long the history is. There may be many
+//! older revisions to a key, and memory holds them all: they are packed, at three bytes or so for each.
 
 use std::sync::Arc;
+
+use prost::encoding::{decode_varint, encode_varint};
 
 /// A change's place in the order of all changes: the revision, and the place within its transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +37,74 @@ struct Past {
 }
 
 /// Some revisions, ascending, and what is older than all of them.
+///
+/// A revision is a number of variable length: how far it is from the one before (the first one: from 0), whether it is a
+/// delete, and whether a second number follows, its place in its transaction, which mostly is 0.
 #[derive(Clone, Debug)]
 struct Chunk {
-    revisions: Vec<Past>,
+    packed: Vec<u8>,
+    count: usize,
+    last_main: i64,
     older: Option<Arc<Chunk>>,
 }
 
 const CHUNK: usize = 64;
+const DELETED: u64 = 1;
+const HAS_PLACE: u64 = 2;
+const FLAG_BITS: u32 = 2;
+
+impl Chunk {
+    fn new(revisions: &[Past], older: Option<Arc<Chunk>>) -> Self {
+        let mut chunk = Self { packed: Vec::new(), count: 0, last_main: 0, older };
+        revisions.iter().for_each(|past| chunk.push(*past));
+        chunk
+    }
+
+    fn push(&mut self, past: Past) {
+        let distance = (past.revision.main - self.last_main) as u64;
+        let mut flags = 0;
+        if past.deleted {
+            flags |= DELETED;
+        }
+        if past.revision.sub != 0 {
+            flags |= HAS_PLACE;
+        }
+        encode_varint(distance << FLAG_BITS | flags, &mut self.packed);
+        if past.revision.sub != 0 {
+            encode_varint(u64::from(past.revision.sub), &mut self.packed);
+        }
+        self.last_main = past.revision.main;
+        self.count += 1;
+    }
+
+    fn iter(&self) -> Unpacked<'_> {
+        Unpacked { packed: &self.packed, main: 0 }
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Past> + use<> {
+        let mut all: Vec<Past> = self.iter().collect();
+        all.reverse();
+        all.into_iter()
+    }
+}
+
+struct Unpacked<'a> {
+    packed: &'a [u8],
+    main: i64,
+}
+
+impl Iterator for Unpacked<'_> {
+    type Item = Past;
+
+    fn next(&mut self) -> Option<Past> {
+        // Only `push` writes here: a number that begins also ends.
+        let number = decode_varint(&mut self.packed).ok()?;
+        let place = if number & HAS_PLACE == 0 { 0 } else { decode_varint(&mut self.packed).ok()? };
+        self.main += (number >> FLAG_BITS) as i64;
+        let revision = Revision { main: self.main, sub: place as u32 };
+        Some(Past { revision, deleted: number & DELETED != 0 })
+    }
+}
 
 impl Newest {
     pub fn is_alive(&self) -> bool {
@@ -57,11 +121,11 @@ impl KeyHistory {
         let past = Past { revision: self.newest.revision, deleted: !self.newest.is_alive() };
         self.newest = newest;
         self.older = Some(match self.older.take() {
-            Some(mut chunk) if chunk.revisions.len() < CHUNK => {
-                Arc::make_mut(&mut chunk).revisions.push(past);
+            Some(mut chunk) if chunk.count < CHUNK => {
+                Arc::make_mut(&mut chunk).push(past);
                 chunk
             }
-            older => Arc::new(Chunk { revisions: vec![past], older }),
+            older => Arc::new(Chunk::new(&[past], older)),
         });
     }
 
@@ -70,19 +134,13 @@ impl KeyHistory {
         if self.newest.revision.main <= revision {
             return self.newest.is_alive().then_some(self.newest.revision);
         }
-        let past = self.chunks().find_map(|chunk| {
-            let before = chunk.revisions.partition_point(|past| past.revision.main <= revision);
-            before.checked_sub(1).map(|at| chunk.revisions[at])
-        })?;
+        let past = self.last_past(|past| past.main <= revision)?;
         (!past.deleted).then_some(past.revision)
     }
 
     /// The revision before `revision` if the key was alive in it.
     pub fn before(&self, revision: Revision) -> Option<Revision> {
-        let past = self.chunks().find_map(|chunk| {
-            let before = chunk.revisions.partition_point(|past| past.revision < revision);
-            before.checked_sub(1).map(|at| chunk.revisions[at])
-        })?;
+        let past = self.last_past(|past| past < revision)?;
         (!past.deleted).then_some(past.revision)
     }
 
@@ -91,7 +149,7 @@ impl KeyHistory {
     pub fn compact(&self, compacted: i64) -> (Option<Self>, Vec<Revision>) {
         let mut all: Vec<Past> = Vec::new();
         for chunk in self.chunks() {
-            all.extend(chunk.revisions.iter().rev());
+            all.extend(chunk.newest_first());
         }
         all.reverse();
         all.push(Past { revision: self.newest.revision, deleted: !self.newest.is_alive() });
@@ -105,16 +163,19 @@ impl KeyHistory {
         if all.pop().is_none() {
             return (None, gone);
         }
-        let older = all
-            .chunks(CHUNK)
-            .fold(None, |older, revisions| Some(Arc::new(Chunk { revisions: revisions.to_vec(), older })));
+        let older = all.chunks(CHUNK).fold(None, |older, revisions| Some(Arc::new(Chunk::new(revisions, older))));
         (Some(Self { newest: self.newest, older }), gone)
     }
 
     /// Every revision that the key has, the newest first.
     pub fn revisions(&self) -> impl Iterator<Item = Revision> + '_ {
-        let older = self.chunks().flat_map(|chunk| chunk.revisions.iter().rev().map(|past| past.revision));
+        let older = self.chunks().flat_map(|chunk| chunk.newest_first().map(|past| past.revision));
         std::iter::once(self.newest.revision).chain(older)
+    }
+
+    /// The newest of the older revisions of which this holds; it holds of all that are older than one of which it does.
+    fn last_past(&self, holds: impl Fn(Revision) -> bool) -> Option<Past> {
+        self.chunks().find_map(|chunk| chunk.iter().take_while(|past| holds(past.revision)).last())
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Chunk> {
@@ -157,6 +218,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn packed_revisions_are_unpacked_as_they_were(
+            steps in prop::collection::vec((0_i64..1 << 40, 0_u32..3, any::<bool>()), 0..CHUNK),
+        ) {
+            let mut main = 0;
+            let pasts: Vec<Past> = steps
+                .into_iter()
+                .map(|(step, sub, deleted)| {
+                    main += step;
+                    Past { revision: Revision { main, sub }, deleted }
+                })
+                .collect();
+            let chunk = Chunk::new(&pasts, None);
+            prop_assert_eq!(chunk.iter().collect::<Vec<_>>(), pasts);
+        }
+
         #[test]
         fn compaction_keeps_every_answer_from_the_compacted_revision_on(
             alive in prop::collection::vec(any::<bool>(), 1..300),
