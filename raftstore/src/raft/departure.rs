@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::Fatal;
 use openraft::raft::TransferLeaderRequest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::consensus::Consensus;
-use super::types::{Peer, Vote};
+use super::types::{Peer, TypeConfig, Vote};
 
 /// A process that is ending closes its connections and its doors one after the other.
 const LOOKS: usize = 3;
@@ -99,12 +100,11 @@ async fn refuses(peer: &Peer) -> bool {
     any
 }
 
-async fn succeed(consensus: &Consensus, vote: Vote, leader: u64) -> Result<(), impl std::fmt::Display + use<>> {
+async fn succeed(consensus: &Consensus, vote: Vote, leader: u64) -> Result<(), Fatal<TypeConfig>> {
     // To openraft it is a leader that has handed its leadership to nobody here: its lease counts no longer.
     let handed = TransferLeaderRequest::new(vote, leader, None);
-    if let Err(fatal) = consensus.raft.handle_transfer_leader(handed).await {
-        return Err(fatal);
-    }
+    // Its answer tells a leader of a refusal; there is none to be told.
+    let _ = consensus.raft.handle_transfer_leader(handed).await?;
     let mut heirs: Vec<u64> =
         consensus.members().into_iter().filter(|member| !member.2).map(|member| member.0).collect();
     heirs.retain(|id| *id != leader);
