@@ -8,6 +8,7 @@ mod body;
 mod discovery;
 mod encode;
 pub mod grpc;
+mod linger;
 mod openapi;
 mod path;
 mod query;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keelson_process::Eagerness;
 use keelson_wire::raft as wire;
@@ -24,6 +24,8 @@ use crate::journal::Journal;
 const MAX_FRAME_BYTES: usize = 4 << 20;
 /// A client that writes one thing after the other has the next entry here within this time.
 const NEXT_JOB: Duration = Duration::from_micros(300);
+/// Free space is looked at after this time, or after an eighth of the reserve was written.
+const LOOK_AT_SPACE: Duration = Duration::from_millis(20);
 /// Entries up to this many bytes share a run, which is read as a whole.
 pub const RUN_BYTES: usize = 256 << 10;
 
@@ -82,6 +84,9 @@ struct Thread {
     reserve: u64,
     /// Told since the last frame.
     committed: Option<wire::LogId>,
+    looked_at_space: Option<Instant>,
+    /// Bytes written since then.
+    unlooked: u64,
     /// After a failed write or sync nothing can be known of what the disk holds: no later write may pretend.
     failed: Option<String>,
 }
@@ -106,7 +111,16 @@ impl LogWriter {
         reserve: u64,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let mut thread = Thread { journal, progress, directory, reserve, committed: None, failed: None };
+        let mut thread = Thread {
+            journal,
+            progress,
+            directory,
+            reserve,
+            committed: None,
+            looked_at_space: None,
+            unlooked: 0,
+            failed: None,
+        };
         std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || thread.run(&queue))?;
         Ok(Self { jobs })
     }
@@ -173,6 +187,7 @@ impl Thread {
     }
 
     fn commit(&mut self, mut group: Group) {
+        self.unlooked += group.bytes as u64;
         if planted(Bug::AckBeforeSync) {
             group.flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
             // As long as a slow disk may take.
@@ -225,7 +240,13 @@ impl Thread {
         Ok(())
     }
 
-    fn look_at_space(&self) {
+    fn look_at_space(&mut self) {
+        let is_recent = self.looked_at_space.is_some_and(|looked| looked.elapsed() < LOOK_AT_SPACE);
+        if is_recent && self.unlooked < self.reserve / 8 {
+            return;
+        }
+        self.looked_at_space = Some(Instant::now());
+        self.unlooked = 0;
         let low = match free_space(&self.directory) {
             Ok(free) => free < self.reserve,
             Err(error) => {
