@@ -1,7 +1,7 @@
 //! A backup of a member's state, streamed to an operator.
 //!
-//! The file is `KEELSNAP`, the format as four bytes, the records (length-delimited) of a snapshot in their order, and the
-//! SHA-256 of all that as the last 32 bytes.
+//! The file is `KEELSNAP`, the format as four bytes, the records (length-delimited) of a snapshot in their order, zeros up
+//! to a multiple of 512 bytes (by which etcdctl knows that a sum follows), and the SHA-256 of all that in 32 bytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,8 +20,9 @@ use crate::doors::Requests;
 use crate::mvcc::State;
 use crate::raft::{SNAPSHOT_FORMAT, snapshot_records};
 
-const MAGIC: &[u8] = b"KEELSNAP";
+pub const MAGIC: &[u8] = b"KEELSNAP";
 const BLOB: usize = 64 << 10;
+const BLOCK: usize = 512;
 
 type Blobs = mpsc::Sender<Result<SnapshotResponse, Status>>;
 
@@ -41,6 +42,7 @@ pub fn stream(requests: Arc<Requests>) -> Pin<Box<dyn Stream<Item = Result<Snaps
 fn send(requests: &Requests, state: &State, blobs: &Blobs) -> crate::disk::Result<()> {
     let mut hash = Sha256::new();
     let mut remaining = state.live_bytes;
+    let mut sent = 0;
     let mut blob = BytesMut::with_capacity(2 * BLOB);
     blob.put_slice(MAGIC);
     blob.put_u32(SNAPSHOT_FORMAT);
@@ -60,10 +62,15 @@ fn send(requests: &Requests, state: &State, blobs: &Blobs) -> crate::disk::Resul
         let record = Record { key: key.into(), value };
         blob.reserve(record.encoded_len() + 10);
         record.encode_length_delimited(&mut blob).unwrap_or_else(|_| unreachable!("the buffer was reserved"));
-        if blob.len() >= BLOB && !send_blob(&mut blob, &mut hash) {
-            return Ok(());
+        if blob.len() >= BLOB {
+            sent += blob.len();
+            if !send_blob(&mut blob, &mut hash) {
+                return Ok(());
+            }
         }
     }
+    let padded = (sent + blob.len()).next_multiple_of(BLOCK) - sent;
+    blob.resize(padded, 0);
     send_blob(&mut blob, &mut hash);
     let sum = SnapshotResponse {
         header: Some(requests.header(state.revision)),

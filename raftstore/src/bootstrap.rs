@@ -18,7 +18,7 @@ pub struct Beginning {
     pub founders: Option<BTreeMap<u64, Peer>>,
 }
 
-fn hash_id<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+pub fn hash_id<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

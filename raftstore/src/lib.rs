@@ -14,6 +14,7 @@ mod journal;
 mod leases;
 mod member;
 pub mod mvcc;
+mod offline;
 mod options;
 mod raft;
 pub mod refusal;
@@ -24,6 +25,9 @@ pub use options::{CompactionMode, InitialState, Options};
 
 /// The process: what its flags say, until it is asked to end.
 pub fn process() -> std::process::ExitCode {
+    if let Some(command) = offline::Command::given() {
+        return offline::run(command);
+    }
     let options: Options = keelson_process::configuration::parse();
     let mut telemetry = options.telemetry.clone();
     // What openraft and sled call information is for their developers. A filter of the operator's own is left alone.

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! <data-dir>/member.json   format, cluster and member id, the name of the state database in use
-//! <data-dir>/log/          the Raft log's journal
+//! <data-dir>/log/          the Raft log's journal; log-<n>/ after a recovery
 //! <data-dir>/state-<n>/    the replicated state; n grows when it is replaced as a whole
 //! ```
-//! `member.json` is replaced in one step, so a crash leaves the old state in use or the new one, never half of one.
+//! `member.json` is replaced in one step, so a crash leaves the old state in use or the new one, never half of one. A
+//! restore writes it last; until then the directory holds `restore-unfinished`, and no member starts on it.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Buffered, Error, Result, SledStorage};
 
-/// The layout of everything below the data directory. 1 had the log in a database of sled's.
-const FORMAT: u32 = 2;
+/// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log.
+const FORMAT: u32 = 3;
+const OLDEST_FORMAT: u32 = 2;
 const FILE: &str = "member.json";
+const UNFINISHED: &str = "restore-unfinished";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -32,6 +35,8 @@ struct Description {
     #[serde(flatten)]
     identity: Identity,
     state: u64,
+    #[serde(default)]
+    log: u64,
 }
 
 /// The database of the replicated state.
@@ -74,6 +79,89 @@ impl DataDirectory {
         Ok(directory)
     }
 
+    /// The directory as it is, for work while no member runs on it: nothing is made and nothing is tidied up.
+    pub fn take(root: &Path) -> Result<Option<Self>> {
+        Ok(Self::read(root)?.map(|description| Self { root: root.to_owned(), description }))
+    }
+
+    pub fn owner(&self) -> &Identity {
+        &self.description.identity
+    }
+
+    /// A directory for a member that is restored; it is nobody's until [`finish_restore`](Self::finish_restore). What a
+    /// restore that was cut short left is removed, anything else is refused.
+    pub fn begin_restore(root: &Path, identity: &Identity) -> Result<Self> {
+        let failed = |what| move |source| Error::File { what, path: root.to_owned(), source };
+        std::fs::create_dir_all(root).map_err(failed("make"))?;
+        let is_unfinished = root.join(UNFINISHED).exists() && !root.join(FILE).exists();
+        for entry in std::fs::read_dir(root).map_err(failed("read"))? {
+            let entry = entry.map_err(failed("read"))?;
+            if !is_unfinished {
+                return Err(Error::Foreign {
+                    path: root.to_owned(),
+                    found: format!("{:?} already", entry.file_name()),
+                    advice: "a restore needs an empty directory: move this one away, or name another --data-dir",
+                });
+            }
+            if entry.file_name() != UNFINISHED {
+                let removed = match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(entry.path()),
+                    _ => std::fs::remove_file(entry.path()),
+                };
+                removed.map_err(failed("empty"))?;
+            }
+        }
+        let marked = || {
+            File::create(root.join(UNFINISHED))?.sync_all()?;
+            File::open(root)?.sync_all()
+        };
+        marked().map_err(failed("write into"))?;
+        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
+        Ok(Self { root: root.to_owned(), description })
+    }
+
+    /// The member may start. State and log must have been synced.
+    pub fn finish_restore(self) -> Result<()> {
+        self.save()?;
+        let path = self.root.join(UNFINISHED);
+        std::fs::remove_file(&path).map_err(|source| Error::File { what: "remove", path, source })
+    }
+
+    /// In one step another member: the next state and the next log are its own. What was there before is kept in a
+    /// folder beside them, which is returned. Both must have been synced.
+    pub fn become_another(mut self, identity: Identity) -> Result<PathBuf> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { what: "keep the old state in", path, source }
+        };
+        let (old_state, old_log) = (self.state_path(self.description.state), self.log_path());
+        let kept = self.root.join(format!("before-recovery-{}", self.description.state));
+        std::fs::create_dir_all(&kept).map_err(failed(&kept))?;
+        std::fs::copy(self.root.join(FILE), kept.join(FILE)).map_err(failed(&kept))?;
+        self.description.identity = identity;
+        self.description.format = FORMAT;
+        self.description.state += 1;
+        self.description.log += 1;
+        self.save()?;
+        for old in [old_state, old_log] {
+            if let Some(name) = old.file_name() {
+                std::fs::rename(&old, kept.join(name)).map_err(failed(&kept))?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Where the log goes that takes the place of this one; nothing is there.
+    pub fn next_log_path(&self) -> Result<PathBuf> {
+        let path = self.root.join(format!("log-{}", self.description.log + 1));
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::File { what: "remove", path, source: error })
+            }
+            _ => Ok(path),
+        }
+    }
+
     fn read(root: &Path) -> Result<Option<Description>> {
         let file = root.join(FILE);
         let text = match std::fs::read(&file) {
@@ -86,13 +174,21 @@ impl DataDirectory {
             foreign(format!("no description of a member ({error})"), "restore the file, or rejoin under a new name")
         };
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
-        if value["format"] != FORMAT {
+        let known = |format: u64| (u64::from(OLDEST_FORMAT)..=u64::from(FORMAT)).contains(&format);
+        if !value["format"].as_u64().is_some_and(known) {
             return Err(foreign(format!("format {}", value["format"]), "use the version that wrote it"));
         }
         serde_json::from_value(value).map(Some).map_err(unreadable)
     }
 
     fn found(root: &Path, identity: &Identity) -> Result<Self> {
+        if root.join(UNFINISHED).exists() {
+            return Err(Error::Foreign {
+                path: root.to_owned(),
+                found: "a restore that was cut short".to_owned(),
+                advice: "run the restore again: it begins anew",
+            });
+        }
         let mut entries =
             std::fs::read_dir(root).map_err(|source| Error::File { what: "read", path: root.to_owned(), source })?;
         let stray = entries.find_map(|entry| entry.ok().map(|entry| entry.file_name()));
@@ -104,14 +200,17 @@ impl DataDirectory {
                 advice: "give this member an empty --data-dir of its own",
             });
         }
-        let description = Description { format: FORMAT, identity: identity.clone(), state: 1 };
+        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
         let directory = Self { root: root.to_owned(), description };
         directory.save()?;
         Ok(directory)
     }
 
     pub fn log_path(&self) -> PathBuf {
-        self.root.join("log")
+        match self.description.log {
+            0 => self.root.join("log"),
+            number => self.root.join(format!("log-{number}")),
+        }
     }
 
     pub fn open_state(&self, cache: u64) -> Result<State> {
@@ -218,10 +317,10 @@ mod tests {
         assert!(error.to_string().contains("notes.txt"), "{error}");
 
         let root = tempfile::tempdir().expect("a directory");
-        std::fs::write(root.path().join(FILE), r#"{"format":3,"cluster_id":7,"member_id":1,"state":1}"#)
+        std::fs::write(root.path().join(FILE), r#"{"format":4,"cluster_id":7,"member_id":1,"state":1}"#)
             .expect("written");
         let error = DataDirectory::open(root.path(), &identity(1)).err().expect("from the future");
-        assert!(error.to_string().contains("format 3"), "{error}");
+        assert!(error.to_string().contains("format 4"), "{error}");
     }
 
     #[test]

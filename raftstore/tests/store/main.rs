@@ -5,6 +5,7 @@ mod differential;
 mod durability;
 mod harness;
 mod interoperability;
+mod operators;
 mod space;
 mod tls;
 mod watching;
