@@ -15,6 +15,7 @@ mod plan;
 mod progress;
 mod slot;
 mod status;
+mod store;
 mod supervisor;
 mod trace;
 mod up;
@@ -36,7 +37,7 @@ struct Command {
 #[derive(Args)]
 struct Place {
     /// Directory below which all of the cluster's files lie; several clusters live side by side in different ones
-    #[arg(long, value_name = "DIR", default_value = "/", env = "KEELSON_ROOT")]
+    #[arg(long, value_name = "DIR", default_value = "/", env = "KEELSON_ROOT", global = true)]
     root: PathBuf,
 }
 
@@ -72,6 +73,15 @@ enum Action {
         /// Namespace of the object
         #[arg(short, long, default_value = "default")]
         namespace: String,
+    },
+    /// Look after the Raft store: members, backups, recovery
+    Store {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        endpoints: store::Endpoints,
+        #[command(subcommand)]
+        action: store::Action,
     },
     /// Run the supervisor in the foreground (`up` starts it in the background)
     #[command(hide = true)]
@@ -109,6 +119,7 @@ async fn act(action: Action) -> error::Result<()> {
         Action::Down { place, purge } => down::down(&layout(place)?, purge).await,
         Action::Status { place } => status::status(&layout(place)?).await,
         Action::Trace { place, object, namespace } => trace::trace(&layout(place)?, &object, &namespace).await,
+        Action::Store { place, endpoints, action } => store::act(&layout(place)?, endpoints, action).await,
         Action::Supervise { place } => {
             let telemetry = keelson_process::TelemetryOptions::default();
             let _telemetry = keelson_process::telemetry::start("supervisor", &telemetry)
