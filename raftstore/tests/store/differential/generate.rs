@@ -4,7 +4,6 @@ use bytes::Bytes;
 use keelson_wire::etcdserverpb as etcd;
 use keelson_wire::etcdserverpb::compare::TargetUnion;
 use keelson_wire::etcdserverpb::request_op::Request;
-use keelson_wire::etcdserverpb::watch_request::RequestUnion;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -166,17 +165,9 @@ impl Generator {
         }
     }
 
-    pub fn compact(&mut self) -> Step {
-        Step::Compact(self.compaction())
-    }
-
     /// A watch made or ended.
-    pub fn watch(&mut self) -> RequestUnion {
-        if self.chance(25) {
-            let watch_id = self.random.random_range(0..20);
-            return RequestUnion::CancelRequest(etcd::WatchCancelRequest { watch_id });
-        }
-        RequestUnion::CreateRequest(etcd::WatchCreateRequest {
+    pub fn watch_creation(&mut self) -> etcd::WatchCreateRequest {
+        etcd::WatchCreateRequest {
             key: self.key(),
             range_end: self.range_end(),
             start_revision: self.revision_or_none(),
@@ -185,7 +176,7 @@ impl Generator {
             prev_kv: self.chance(50),
             watch_id: if self.chance(70) { 0 } else { self.random.random_range(1..20) },
             fragment: self.chance(20),
-        })
+        }
     }
 
     fn compaction(&mut self) -> etcd::CompactionRequest {
