@@ -2,7 +2,8 @@
 //!
 //! Nothing of it is in a member that is built without the feature `failpoints`: every call is an empty function then.
 //! With it, `RAFTSTORE_KILL_AT=before-sync/200,after-vote/2` kills the process (SIGKILL, by itself) each time with a
-//! chance of one in 200, and one in 2; `RAFTSTORE_BUG=stale-read` plants that bug.
+//! chance of one in 200, and one in 2; `RAFTSTORE_BUG=stale-read` plants that bug. In the crate's own tests the simulation
+//! decides instead.
 
 /// Where a member may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Bug {
     LostVote,
 }
 
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(any(feature = "failpoints", test)))]
 mod switched {
     use super::{Bug, Point};
 
@@ -49,7 +50,7 @@ mod switched {
     }
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(all(feature = "failpoints", not(test)))]
 mod switched {
     use std::sync::OnceLock;
 
@@ -119,4 +120,7 @@ mod switched {
     }
 }
 
+#[cfg(test)]
+pub use crate::simulation::{planted, reached};
+#[cfg(not(test))]
 pub use switched::{planted, reached};

@@ -13,7 +13,7 @@ use keelson_wire::raft as wire;
 use keelson_wire::raft::command::Change;
 use tokio::time::Instant;
 
-use crate::raft::Consensus;
+use crate::raft::{Consensus, off_thread};
 
 /// Entries applied since the last checkpoint that make one due: as many would be applied again after a crash.
 const CHECKPOINT_ENTRIES: u64 = 10_000;
@@ -93,7 +93,7 @@ impl Housekeeper {
 
     async fn compact(&mut self) -> Result<(), BoxError> {
         let machine = self.consensus.machine().clone();
-        tokio::task::spawn_blocking(move || {
+        off_thread::run(move || {
             for _ in 0..COMPACT_STEPS {
                 if !machine.compact_step()? {
                     break;

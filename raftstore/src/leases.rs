@@ -12,11 +12,12 @@ use keelson_process::BoxError;
 use keelson_process::supervision::Role;
 use keelson_wire::etcdserverpb::LeaseRevokeRequest;
 use keelson_wire::raft as wire;
+use keelson_wire::raft::raft_client::RaftClient;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::mvcc::Lease;
-use crate::raft::Consensus;
+use crate::raft::{Consensus, PeerChannel};
 use crate::refusal::Refusal;
 
 /// Leases that are revoked in one turn at most: many may end at one moment.
@@ -148,7 +149,7 @@ impl Leases {
         Ok((left.as_secs_f64().ceil() as i64, lease.ttl))
     }
 
-    fn leader_client(&self) -> Result<wire::raft_client::RaftClient<tonic::transport::Channel>, Refusal> {
+    fn leader_client(&self) -> Result<RaftClient<PeerChannel>, Refusal> {
         let leader = self.consensus.leadership().leader.ok_or(Refusal::NoLeader)?;
         let peer = self.consensus.peer(leader).ok_or(Refusal::NoLeader)?;
         self.consensus.dialer().client(&peer).map_err(|_| Refusal::NoLeader)

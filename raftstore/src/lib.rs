@@ -18,6 +18,8 @@ mod offline;
 mod options;
 mod raft;
 pub mod refusal;
+#[cfg(test)]
+mod simulation;
 mod watch;
 
 pub use member::{Running, run, start};

@@ -14,14 +14,14 @@ use tonic::service::Routes;
 
 use crate::Error;
 use crate::bootstrap::{Beginning, begin};
-use crate::disk::DataDirectory;
+use crate::disk::{DataDirectory, StateDirectory};
 use crate::doors::{Door, DoorTls, Requests, client_routes, listen};
 use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
 use crate::mvcc::Limits;
 use crate::options::{CompactionMode, Options, duration};
-use crate::raft::{Consensus, Dialer, Log, Machine, PeerDoor, PeerTls, Settings};
+use crate::raft::{Consensus, Dialer, KEPT_ENTRIES, Log, Machine, PeerDoor, PeerTls, Settings};
 use crate::watch;
 
 const DEFAULT_QUOTA: u64 = 2 << 30;
@@ -62,7 +62,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         let directory_handle = DataDirectory::open(&directory, &opened_identity)?;
         let journal = directory_handle.log_path();
         // The state's database first: its lock keeps a second process away from the log too.
-        let machine = Machine::open(directory_handle, cache, opened_hub)?;
+        let machine = Machine::open(Box::new(StateDirectory::new(directory_handle, cache)), opened_hub)?;
         let log = Log::open(Journal::open(&journal)?, directory, reserve)?;
         Ok::<_, crate::disk::Error>((log, Arc::new(machine)))
     });
@@ -74,9 +74,11 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         election_timeout: Duration::from_millis(options.election_timeout.max(5 * options.heartbeat_interval)),
         max_request_bytes: options.max_request_bytes as usize,
         quota: if options.quota_backend_bytes == 0 { DEFAULT_QUOTA } else { options.quota_backend_bytes },
+        kept_entries: KEPT_ENTRIES,
     };
     let consensus =
         Consensus::start(settings, log, machine.clone(), Dialer::new(identity.cluster_id, peer_tls)).await?;
+    consensus.heed_departures();
     register_metrics(process, &consensus);
     let leases = Leases::new(consensus.clone());
     open_peer_doors(&options, &consensus, &leases, &process.shutdown).await?;

@@ -11,10 +11,11 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffered, Error, Result, SledStorage};
+use super::{Buffered, Error, Result, SledStorage, States, Storage};
 
 /// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log.
 const FORMAT: u32 = 3;
@@ -274,6 +275,32 @@ impl DataDirectory {
                 tracing::warn!(%error, state = name, "cannot remove an unused state");
             }
         }
+    }
+}
+
+/// The states of a data directory, each with as much cache.
+pub struct StateDirectory {
+    directory: DataDirectory,
+    cache: u64,
+}
+
+impl StateDirectory {
+    pub fn new(directory: DataDirectory, cache: u64) -> Self {
+        Self { directory, cache }
+    }
+}
+
+impl States for StateDirectory {
+    fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.directory.open_state(self.cache)?))
+    }
+
+    fn open_next(&self) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.directory.open_next_state(self.cache)?))
+    }
+
+    fn adopt_next(&mut self) -> Result<()> {
+        self.directory.adopt_next_state()
     }
 }
 

@@ -6,16 +6,19 @@
 
 mod buffered;
 mod directory;
+#[cfg(test)]
+pub(crate) mod memory;
 mod sled_storage;
 mod write_through;
 
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use buffered::Buffered;
-pub use directory::{DataDirectory, Identity, free_space};
+pub use directory::{DataDirectory, Identity, StateDirectory, free_space};
 pub use sled_storage::SledStorage;
 
 /// What a disk could not do.
@@ -85,4 +88,15 @@ pub trait Storage: Send + Sync + 'static {
     fn sync(&self) -> Result<()>;
 
     fn size_on_disk(&self) -> Result<u64>;
+}
+
+/// The databases of the replicated state: the one in use, and one that may take its place.
+pub trait States: Send {
+    fn open(&self) -> Result<Arc<dyn Storage>>;
+
+    /// An empty database beside the one in use, to be filled and then put in its place.
+    fn open_next(&self) -> Result<Arc<dyn Storage>>;
+
+    /// From now on the next one is the one in use. It must have been synced.
+    fn adopt_next(&mut self) -> Result<()>;
 }

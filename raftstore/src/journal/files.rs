@@ -17,6 +17,10 @@ pub trait Files: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
     fn sync_directory(&self) -> io::Result<()>;
+    /// What tells the frames of a new file from those that its space held before.
+    fn salt(&self) -> u32 {
+        rand::random()
+    }
 }
 
 pub trait File: Send + Sync + 'static {

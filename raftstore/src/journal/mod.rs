@@ -14,7 +14,7 @@ mod files;
 mod frame;
 mod index;
 #[cfg(test)]
-mod power;
+pub(crate) mod power;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -154,7 +154,7 @@ impl Journal {
         // Its name first: what is written into a spare file must not show up under the name that it had before.
         self.files.sync_directory().map_err(self.failed("sync"))?;
         let size = file.length().map_err(self.failed("read"))?;
-        let segment = Arc::new(Segment { name, file, salt: rand::random(), size });
+        let segment = Arc::new(Segment { name, file, salt: self.files.salt(), size });
         self.index.write().segments.push_back(segment.clone());
         Ok(segment)
     }

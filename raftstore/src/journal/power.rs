@@ -47,6 +47,7 @@ struct State {
     uncertain: Vec<Naming>,
     /// Writes and names until the power fails; none left means that it has.
     budget: Option<usize>,
+    salts: u32,
 }
 
 impl State {
@@ -90,6 +91,16 @@ impl PowerDirectory {
         self.0.lock().budget = Some(steps);
     }
 
+    /// A failure that was to come does not.
+    pub fn steady(&self) {
+        let budget = &mut self.0.lock().budget;
+        budget.take_if(|left| *left > 0);
+    }
+
+    pub fn is_off(&self) -> bool {
+        self.0.lock().budget == Some(0)
+    }
+
     /// Power comes back. Names are changed up to some moment, as a file system's journal keeps their order.
     pub fn cut(&self, random: &mut StdRng) {
         let mut state = self.0.lock();
@@ -109,6 +120,19 @@ impl PowerDirectory {
                     at = end;
                 }
             }
+        }
+    }
+
+    /// The process was killed: the kernel still has all that was written, and in time the disk has.
+    pub fn killed(&self) {
+        let mut state = self.0.lock();
+        state.certain = state.present();
+        state.uncertain.clear();
+        state.budget = None;
+        for file in state.certain.values() {
+            let mut content = file.0.lock();
+            content.certain = content.present();
+            content.uncertain.clear();
         }
     }
 
@@ -191,6 +215,13 @@ impl Files for PowerDirectory {
         state.certain = state.present();
         state.uncertain.clear();
         Ok(())
+    }
+
+    /// No chance of its own: a run must be repeatable.
+    fn salt(&self) -> u32 {
+        let mut state = self.0.lock();
+        state.salts += 1;
+        state.salts.wrapping_mul(0x9e37_79b9)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Head, Journal, SPARE, SUFFIX, segment_name};
 use crate::disk::{Error, Result};
 
 impl Journal {
-    pub(super) fn recover(path: &Path, files: Box<dyn Files>, segment_bytes: u64) -> Result<Self> {
+    pub(crate) fn recover(path: &Path, files: Box<dyn Files>, segment_bytes: u64) -> Result<Self> {
         let failed = |what| move |source| Error::File { what, path: path.to_owned(), source };
         let damaged = |what| Error::Damaged { path: path.to_owned(), what };
         let mut names = files.list().map_err(failed("list"))?;

@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::departure;
 use super::forward::{self, Forwarded, Forwarder};
@@ -18,12 +18,13 @@ use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::read_index::{self, ReadIndex};
 use super::types::{Command, Peer, TypeConfig};
+use super::watch;
 use crate::refusal::Refusal;
 
 pub type RaftHandle = Raft<TypeConfig, Applier>;
 
 /// The log's entries that stay for followers that lag a little, behind a checkpoint.
-const KEPT_ENTRIES: u64 = 2_000;
+pub const KEPT_ENTRIES: u64 = 2_000;
 
 /// How soon a failed disk ends the process. Whatever is proposed meanwhile is refused.
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
@@ -35,6 +36,8 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Live bytes above which nothing may grow.
     pub quota: u64,
+    /// The log's entries that stay behind a checkpoint: [`KEPT_ENTRIES`].
+    pub kept_entries: u64,
 }
 
 /// Who leads, as far as this member knows.
@@ -83,8 +86,8 @@ impl Consensus {
             install_snapshot_timeout: 60_000,
             // A checkpoint is due by time and bytes, not by entries: housekeeping asks for it.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-            purge_batch_size: 256,
+            max_in_snapshot_log_to_keep: settings.kept_entries,
+            purge_batch_size: settings.kept_entries.clamp(1, 256),
             max_payload_entries: 128,
             // Queues inside openraft: what is proposed waits for its answer, so there is never more than the doors let in.
             api_channel_size: Some(8_192),
@@ -108,7 +111,6 @@ impl Consensus {
         }
         let (forwarder, forwarded) = forward::channel();
         let (read_index, waiters) = ReadIndex::new();
-        let broken_off = Arc::new(Notify::new());
         let consensus = Arc::new(Self {
             raft,
             settings,
@@ -118,12 +120,11 @@ impl Consensus {
             leadership: watch::Sender::default(),
             forwarder,
             read_index,
-            broken_off: broken_off.clone(),
+            broken_off: Arc::default(),
         });
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
         tokio::spawn(read_index::serve(consensus.clone(), waiters));
         tokio::spawn(follow_leadership(consensus.clone()));
-        tokio::spawn(departure::serve(consensus.clone(), broken_off));
         Ok(consensus)
     }
 
@@ -140,6 +141,11 @@ impl Consensus {
     pub async fn recovered(&self) -> Result<(), crate::Error> {
         let recovered = self.raft.wait_for_recovery(None).await;
         recovered.map(drop).map_err(|error| crate::Error::Consensus(error.to_string()))
+    }
+
+    /// From now on, a leader whose process has ended is replaced at once. By sight of the network itself: not simulated.
+    pub fn heed_departures(self: &Arc<Self>) {
+        tokio::spawn(departure::serve(self.clone(), self.broken_off.clone()));
     }
 
     /// For a stream of entries that comes from another member.
@@ -379,14 +385,18 @@ impl Consensus {
     /// Resolves with the cause when openraft can go on no longer: its disk failed. Looked at now and then: openraft's
     /// metrics change with every write, and following them would wake a thread each time.
     pub async fn failed(&self) -> String {
-        let metrics = self.raft.metrics();
         let mut looks = tokio::time::interval(FAILURE_LOOK);
         loop {
             looks.tick().await;
-            if let Err(fatal) = &metrics.borrow_watched().running_state {
-                return fatal.to_string();
+            if let Some(cause) = self.failure() {
+                return cause;
             }
         }
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string)
     }
 }
 

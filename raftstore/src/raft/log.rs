@@ -59,6 +59,13 @@ fn weight(entry: &Entry) -> usize {
 
 impl Log {
     pub fn open(journal: Journal, directory: PathBuf, reserve: u64) -> disk::Result<Self> {
+        Self::written_by(journal, |journal, progress| LogWriter::start(journal, progress, directory, reserve))
+    }
+
+    pub fn written_by(
+        journal: Journal,
+        start: impl FnOnce(Journal, Arc<Progress>) -> io::Result<LogWriter>,
+    ) -> disk::Result<Self> {
         let head = journal.head().clone();
         let purged = head.purged.map(codec::log_id);
         let reader = journal.reader();
@@ -66,8 +73,11 @@ impl Log {
         let last = newest.max(purged);
         let progress = Arc::new(Progress::default());
         progress.written.store(last.map_or(0, |last| last.index), Ordering::Release);
-        let writer = LogWriter::start(journal, progress.clone(), directory, reserve)
-            .map_err(|source| disk::Error::File { what: "start the writer of", path: "log".into(), source })?;
+        let writer = start(journal, progress.clone()).map_err(|source| disk::Error::File {
+            what: "start the writer of",
+            path: "log".into(),
+            source,
+        })?;
         let vote = head.vote.map(codec::vote);
         let committed = head.committed.map(codec::log_id);
         let tail = Tail { last, purged, vote, committed, ..Tail::default() };

@@ -3,6 +3,7 @@
 //! Everything that waits is one frame of the journal, one write and one `fdatasync`; then all of it is acknowledged. While
 //! the disk is busy the next frame gathers, so the frames grow with the load and a lone write waits for nobody.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -74,14 +75,20 @@ pub struct Progress {
 }
 
 pub struct LogWriter {
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
 }
 
-struct Thread {
+enum Jobs {
+    Thread(mpsc::Sender<Job>),
+    #[cfg(test)]
+    Task(tokio::sync::mpsc::UnboundedSender<Job>),
+}
+
+struct Writer {
     journal: Journal,
     progress: Arc<Progress>,
-    directory: std::path::PathBuf,
-    reserve: u64,
+    /// The directory whose disk is looked at, and the bytes that shall be free there.
+    space: Option<(PathBuf, u64)>,
     /// Told since the last frame.
     committed: Option<wire::LogId>,
     looked_at_space: Option<Instant>,
@@ -104,33 +111,59 @@ struct Group {
 
 impl LogWriter {
     /// `reserve`: bytes of free disk space below which [`Progress::low_space`] is raised.
-    pub fn start(
+    pub fn start(journal: Journal, progress: Arc<Progress>, directory: PathBuf, reserve: u64) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let mut writer = Writer::new(journal, progress, Some((directory, reserve)));
+        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run(&queue))?;
+        Ok(Self { jobs: Jobs::Thread(jobs) })
+    }
+
+    /// The writer as a task of the simulation, on a disk that takes its time.
+    #[cfg(test)]
+    pub fn simulated(
         journal: Journal,
         progress: Arc<Progress>,
-        directory: std::path::PathBuf,
-        reserve: u64,
-    ) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let mut thread = Thread {
-            journal,
-            progress,
-            directory,
-            reserve,
-            committed: None,
-            looked_at_space: None,
-            unlooked: 0,
-            failed: None,
-        };
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || thread.run(&queue))?;
-        Ok(Self { jobs })
+        mut disk_time: impl FnMut() -> std::time::Duration + Send + 'static,
+    ) -> Self {
+        let (jobs, mut queue) = tokio::sync::mpsc::unbounded_channel();
+        let mut writer = Writer::new(journal, progress, None);
+        tokio::spawn(async move {
+            let mut waiting = None;
+            loop {
+                let first = match waiting.take() {
+                    Some(job) => job,
+                    None => match queue.recv().await {
+                        Some(job) => job,
+                        None => return,
+                    },
+                };
+                let mut group = Group::default();
+                waiting = writer.gather(&mut group, first, || queue.try_recv().ok());
+                if !group.is_empty() {
+                    group.acknowledge_if_planted();
+                    tokio::time::sleep(disk_time()).await;
+                    writer.commit(group);
+                }
+            }
+        });
+        Self { jobs: Jobs::Task(jobs) }
     }
 
     pub fn send(&self, job: Job) -> std::io::Result<()> {
-        self.jobs.send(job).map_err(|_| std::io::Error::other("the log's writer has ended"))
+        let sent = match &self.jobs {
+            Jobs::Thread(jobs) => jobs.send(job).is_ok(),
+            #[cfg(test)]
+            Jobs::Task(jobs) => jobs.send(job).is_ok(),
+        };
+        if sent { Ok(()) } else { Err(std::io::Error::other("the log's writer has ended")) }
     }
 }
 
-impl Thread {
+impl Writer {
+    fn new(journal: Journal, progress: Arc<Progress>, space: Option<(PathBuf, u64)>) -> Self {
+        Self { journal, progress, space, committed: None, looked_at_space: None, unlooked: 0, failed: None }
+    }
+
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         self.look_at_space();
         let mut waiting = None;
@@ -145,15 +178,19 @@ impl Thread {
         };
         while let Some(first) = waiting.take().or_else(&mut next) {
             let mut group = Group::default();
-            waiting = self.gather(&mut group, first, queue);
+            waiting = self.gather(&mut group, first, || queue.try_recv().ok());
             if !group.is_empty() {
+                if group.acknowledge_if_planted() {
+                    // As long as a slow disk may take.
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
                 self.commit(group);
             }
         }
     }
 
     /// Takes up what is queued. A truncation begins a group of its own: the entries before it must be on the disk.
-    fn gather(&mut self, group: &mut Group, first: Job, queue: &mpsc::Receiver<Job>) -> Option<Job> {
+    fn gather(&mut self, group: &mut Group, first: Job, mut queued: impl FnMut() -> Option<Job>) -> Option<Job> {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
@@ -181,18 +218,13 @@ impl Thread {
             if group.bytes >= MAX_FRAME_BYTES {
                 return None;
             }
-            next = queue.try_recv().ok();
+            next = queued();
         }
         None
     }
 
     fn commit(&mut self, mut group: Group) {
         self.unlooked += group.bytes as u64;
-        if planted(Bug::AckBeforeSync) {
-            group.flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
-            // As long as a slow disk may take.
-            std::thread::sleep(Duration::from_millis(100));
-        }
         let outcome = match &self.failed {
             Some(cause) => Err(cause.clone()),
             None => self.write(&mut group).map_err(|error| error.to_string()),
@@ -241,21 +273,22 @@ impl Thread {
     }
 
     fn look_at_space(&mut self) {
+        let Some((directory, reserve)) = &self.space else { return };
         let is_recent = self.looked_at_space.is_some_and(|looked| looked.elapsed() < LOOK_AT_SPACE);
-        if is_recent && self.unlooked < self.reserve / 8 {
+        if is_recent && self.unlooked < *reserve / 8 {
             return;
         }
         self.looked_at_space = Some(Instant::now());
         self.unlooked = 0;
-        let low = match free_space(&self.directory) {
-            Ok(free) => free < self.reserve,
+        let low = match free_space(directory) {
+            Ok(free) => free < *reserve,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell the free space of the disk");
                 false
             }
         };
         if self.progress.low_space.swap(low, Ordering::AcqRel) != low {
-            tracing::warn!(low, reserve = self.reserve, directory = %self.directory.display(), "disk space");
+            tracing::warn!(low, reserve, directory = %directory.display(), "disk space");
         }
     }
 }
@@ -263,6 +296,14 @@ impl Thread {
 impl Group {
     fn is_empty(&self) -> bool {
         self.flushed.is_empty() && self.done.is_empty()
+    }
+
+    /// The planted bug, and whether it is.
+    fn acknowledge_if_planted(&mut self) -> bool {
+        if planted(Bug::AckBeforeSync) {
+            self.flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
+        }
+        planted(Bug::AckBeforeSync)
     }
 
     /// Appends that follow each other share a run, as long as it stays small.

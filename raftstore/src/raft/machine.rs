@@ -16,12 +16,13 @@ use openraft::RaftSnapshotBuilder;
 use openraft::entry::RaftPayload as _;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::watch;
 
 use super::codec;
+use super::off_thread;
 use super::snapshot::{Pin, SnapshotData};
 use super::types::{LeaderId, LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::disk::{self, Batch, DataDirectory, Storage};
+use super::watch;
+use crate::disk::{self, Batch, States, Storage};
 use crate::failpoints::{Point, reached};
 use crate::mvcc::{Compaction, State, Writer};
 use crate::watch::Hub;
@@ -37,8 +38,7 @@ pub struct Machine {
     writer: Mutex<Writer>,
     visible: RwLock<State>,
     hub: Arc<Hub>,
-    directory: Mutex<DataDirectory>,
-    cache: u64,
+    states: Mutex<Box<dyn States>>,
     applied: watch::Sender<u64>,
     pin: Pin,
 }
@@ -72,17 +72,15 @@ impl WriterPermit<'_> {
 }
 
 impl Machine {
-    pub fn open(directory: DataDirectory, cache: u64, hub: Arc<Hub>) -> disk::Result<Self> {
-        let storage: Arc<dyn Storage> = Arc::new(directory.open_state(cache)?);
-        let state = State::load(storage)?;
+    pub fn open(states: Box<dyn States>, hub: Arc<Hub>) -> disk::Result<Self> {
+        let state = State::load(states.open()?)?;
         hub.reset(state.revision);
         let applied = watch::Sender::new(state.applied_index());
         Ok(Self {
             writer: Mutex::new(Writer::new(state.clone())),
             visible: RwLock::new(state),
             hub,
-            directory: Mutex::new(directory),
-            cache,
+            states: Mutex::new(states),
             applied,
             pin: Pin::default(),
         })
@@ -173,8 +171,8 @@ impl Machine {
     /// Rewrites the database into a fresh one: sled keeps the space of what was removed.
     pub fn defragment(&self) -> disk::Result<()> {
         let mut permit = self.permit();
-        let mut directory = self.directory.lock();
-        let next = directory.open_next_state(self.cache)?;
+        let mut states = self.states.lock();
+        let next = states.open_next()?;
         let old = permit.state().storage.clone();
         let mut batch = Batch::default();
         let mut bytes = 0;
@@ -189,15 +187,15 @@ impl Machine {
         }
         next.write(batch)?;
         next.sync()?;
-        directory.adopt_next_state()?;
-        let state = State { storage: Arc::new(next), ..permit.state().clone() };
+        states.adopt_next()?;
+        let state = State { storage: next, ..permit.state().clone() };
         permit.writer.replace(state);
         permit.publish()
     }
 
     /// An empty database that a snapshot can be received into.
     pub fn receive_snapshot(&self) -> disk::Result<Arc<dyn Storage>> {
-        Ok(Arc::new(self.directory.lock().open_next_state(self.cache)?))
+        self.states.lock().open_next()
     }
 
     fn install(&self, storage: Arc<dyn Storage>) -> disk::Result<()> {
@@ -205,7 +203,7 @@ impl Machine {
         let state = State::load(storage)?;
         let mut permit = self.permit();
         reached(Point::BeforeInstall);
-        self.directory.lock().adopt_next_state()?;
+        self.states.lock().adopt_next()?;
         reached(Point::AfterInstall);
         permit.writer.replace(state);
         self.hub.reset(permit.state().revision);
@@ -287,7 +285,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         match snapshot {
             SnapshotData::Received(storage) => {
                 let machine = self.0.clone();
-                let installed = tokio::task::spawn_blocking(move || machine.install(storage)).await;
+                let installed = off_thread::run(move || machine.install(storage)).await;
                 installed.map_err(io::Error::other)??;
                 tracing::info!(%meta, "snapshot installed");
                 Ok(())
@@ -309,7 +307,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Applier {
     async fn build_snapshot(&mut self) -> io::Result<MachineSnapshot> {
         let picture = self.0.picture()?;
         let machine = self.0.clone();
-        tokio::task::spawn_blocking(move || machine.checkpoint()).await.map_err(io::Error::other)??;
+        off_thread::run(move || machine.checkpoint()).await.map_err(io::Error::other)??;
         Ok(picture)
     }
 }

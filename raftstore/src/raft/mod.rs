@@ -12,15 +12,29 @@ mod log_writer;
 mod machine;
 mod members;
 mod network;
+pub(crate) mod off_thread;
 mod peer_door;
 mod read_index;
 mod snapshot;
 mod types;
 
-pub use consensus::{Consensus, Settings};
+#[cfg(test)]
+use crate::simulation::watch;
+/// Values of which only the newest counts. tokio wakes those who wait for one in an order of its own chance; the
+/// simulation has a channel that wakes them in the order of their asking.
+#[cfg(not(test))]
+use tokio::sync::watch;
+
+#[cfg(test)]
+pub use codec::{entry_to_wire, vote_to_wire};
+pub use consensus::{Consensus, KEPT_ENTRIES, Settings};
 pub use log::Log;
+#[cfg(test)]
+pub use log_writer::LogWriter;
 pub use machine::{Machine, WriterPermit};
-pub use network::{Dialer, PeerTls};
+#[cfg(test)]
+pub use network::Connect;
+pub use network::{Dialer, PeerChannel, PeerTls};
 pub use peer_door::PeerDoor;
 pub use snapshot::{FORMAT as SNAPSHOT_FORMAT, records as snapshot_records};
 pub use types::Peer;

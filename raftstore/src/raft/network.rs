@@ -21,14 +21,17 @@ use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
 
 use super::codec::{self, log_id_to_wire, vote_to_wire};
 use super::machine::MachineSnapshot;
+use super::off_thread;
 use super::snapshot::{self, SnapshotData};
 use super::types::{Peer, TypeConfig, Vote};
 
@@ -41,17 +44,30 @@ const SNAPSHOT_CHUNK: usize = 512 << 10;
 /// What connections to https:// peers are made with.
 pub type PeerTls = Arc<rustls::ClientConfig>;
 
+/// What carries requests to one peer and its answers back.
+pub type PeerChannel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// Where peers are found by their URLs: the network, or a simulated one.
+pub trait Connect: Send + Sync + 'static {
+    /// A channel that connects when it is used, and again when the connection is lost.
+    fn channel(&self, url: &str) -> Result<PeerChannel, Status>;
+}
+
 /// Makes and keeps the connections to the members.
 #[derive(Clone)]
 pub struct Dialer {
     cluster_id: u64,
-    tls: Option<PeerTls>,
-    channels: Arc<Mutex<HashMap<String, Channel>>>,
+    connect: Arc<dyn Connect>,
+    channels: Arc<Mutex<HashMap<String, PeerChannel>>>,
 }
 
 impl Dialer {
     pub fn new(cluster_id: u64, tls: Option<PeerTls>) -> Self {
-        Self { cluster_id, tls, channels: Arc::default() }
+        Self::by(cluster_id, Arc::new(Network { tls }))
+    }
+
+    pub fn by(cluster_id: u64, connect: Arc<dyn Connect>) -> Self {
+        Self { cluster_id, connect, channels: Arc::default() }
     }
 
     pub fn cluster_id(&self) -> u64 {
@@ -59,13 +75,13 @@ impl Dialer {
     }
 
     /// A client for the peer; it connects when it is used and again when the connection is lost.
-    pub fn client(&self, peer: &Peer) -> Result<RaftClient<Channel>, Status> {
+    pub fn client(&self, peer: &Peer) -> Result<RaftClient<PeerChannel>, Status> {
         let url = peer.urls.first().ok_or_else(|| Status::unavailable("the member has no peer URL"))?;
         let mut channels = self.channels.lock();
         let channel = match channels.get(url) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = self.dial(url)?;
+                let channel = self.connect.channel(url)?;
                 channels.insert(url.clone(), channel.clone());
                 channel
             }
@@ -73,7 +89,14 @@ impl Dialer {
         let client = RaftClient::new(channel);
         Ok(client.max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE))
     }
+}
 
+/// TCP, with TLS where the URL says so.
+struct Network {
+    tls: Option<PeerTls>,
+}
+
+impl Network {
     fn dial(&self, url: &str) -> Result<Channel, Status> {
         let uri: Uri = url.parse().map_err(|error| Status::unavailable(format!("{url} is no peer URL: {error}")))?;
         let tls = match uri.scheme_str() {
@@ -109,6 +132,12 @@ impl Dialer {
     }
 }
 
+impl Connect for Network {
+    fn channel(&self, url: &str) -> Result<PeerChannel, Status> {
+        Ok(BoxCloneSyncService::new(self.dial(url)?.map_err(|error| Status::from_error(error.into()))))
+    }
+}
+
 impl RaftNetworkFactory<TypeConfig> for Dialer {
     type Network = PeerNetwork;
 
@@ -138,7 +167,7 @@ fn malformed(error: codec::Error) -> RPCError<TypeConfig> {
 }
 
 impl PeerNetwork {
-    fn client(&self) -> Result<RaftClient<Channel>, RPCError<TypeConfig>> {
+    fn client(&self) -> Result<RaftClient<PeerChannel>, RPCError<TypeConfig>> {
         self.dialer.client(&self.peer).map_err(failed)
     }
 
@@ -254,14 +283,14 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             membership: Some(codec::membership_to_wire(snapshot.meta.last_membership.membership())),
             format: snapshot::FORMAT,
         };
-        let (chunks, receiver) = mpsc::channel(4);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_chunks(head, &snapshot.snapshot, &chunks) {
+        let chunks = off_thread::stream(4, move |send| {
+            if let Err(error) = send_chunks(head, &snapshot.snapshot, send) {
                 tracing::error!(%error, "cannot read the snapshot that is being sent");
             }
         });
-        let sending = client.install_snapshot(ReceiverStream::new(receiver));
+        let sending = client.install_snapshot(chunks);
         let response = tokio::select! {
+            biased;
             response = sending => response.map_err(unreachable)?.into_inner(),
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
@@ -294,7 +323,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 fn send_chunks(
     head: wire::SnapshotHead,
     data: &SnapshotData,
-    chunks: &mpsc::Sender<wire::SnapshotChunk>,
+    send: &mut dyn FnMut(wire::SnapshotChunk) -> bool,
 ) -> crate::disk::Result<()> {
     let SnapshotData::Picture { state, .. } = data else { return Ok(()) };
     let mut chunk = wire::SnapshotChunk { head: Some(head), ..Default::default() };
@@ -310,13 +339,13 @@ fn send_chunks(
         chunk.records.push(wire::Record { key: key.into(), value });
         if bytes >= SNAPSHOT_CHUNK {
             bytes = 0;
-            if chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
+            if !send(std::mem::take(&mut chunk)) {
                 return Ok(());
             }
         }
     }
     chunk.end = Some(wire::SnapshotEnd { checksum: checksum.finalize(), records: count });
     // A receiver that has gone needs no end.
-    let _ = chunks.blocking_send(chunk);
+    let _ = send(chunk);
     Ok(())
 }

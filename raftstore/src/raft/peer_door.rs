@@ -15,6 +15,7 @@ use super::codec::{self, log_id_to_wire, vote_to_wire};
 use super::consensus::Consensus;
 use super::machine::MachineSnapshot;
 use super::network::MAX_PEER_MESSAGE;
+use super::off_thread;
 use super::snapshot::{self, SnapshotData};
 use super::types::{Command, Peer, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::disk::Batch;
@@ -85,7 +86,7 @@ impl PeerDoor {
                 batch.put(record.key.to_vec(), record.value);
             }
             let filled = storage.clone();
-            let written = tokio::task::spawn_blocking(move || filled.write(batch)).await;
+            let written = off_thread::run(move || filled.write(batch)).await;
             written.map_err(stopped)?.map_err(stopped)?;
             if let Some(end) = chunk.end {
                 if end.checksum != checksum.finalize() || end.records != count {

@@ -14,7 +14,13 @@ openraft::declare_raft_types!(
         R = Outcome,
         NodeId = u64,
         Node = Peer,
+        AsyncRuntime = Runtime,
 );
+
+#[cfg(not(test))]
+pub type Runtime = openraft::impls::TokioRuntime;
+#[cfg(test)]
+pub type Runtime = crate::simulation::Runtime;
 
 pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 pub type LogId = openraft::LogId<LeaderId>;

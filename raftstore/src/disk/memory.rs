@@ -1,0 +1,112 @@
+//! Databases in memory that crash as the real ones do: what was not synced is there afterwards up to some batch.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::{Batch, Records, Result, States, Storage};
+
+type Content = BTreeMap<Vec<u8>, Bytes>;
+
+#[derive(Default)]
+pub struct MemoryStorage(Mutex<Database>);
+
+#[derive(Default)]
+struct Database {
+    present: Content,
+    certain: Content,
+    uncertain: Vec<Batch>,
+}
+
+fn apply(content: &mut Content, batch: &Batch) {
+    for (key, value) in &batch.changes {
+        match value {
+            Some(value) => drop(content.insert(key.clone(), value.clone())),
+            None => drop(content.remove(key)),
+        }
+    }
+}
+
+impl MemoryStorage {
+    /// The database after a crash.
+    fn survived(&self, random: &mut StdRng) -> Self {
+        let database = self.0.lock();
+        let mut certain = database.certain.clone();
+        let kept = random.random_range(0..=database.uncertain.len());
+        database.uncertain.iter().take(kept).for_each(|batch| apply(&mut certain, batch));
+        Self(Mutex::new(Database { present: certain.clone(), certain, uncertain: Vec::new() }))
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().present.get(key).cloned())
+    }
+
+    fn scan(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Records {
+        let database = self.0.lock();
+        let found = database.present.range::<[u8], _>((start, end));
+        let found: Vec<_> = found.map(|(key, value)| Ok((key.clone().into(), value.clone()))).collect();
+        Box::new(found.into_iter())
+    }
+
+    fn write(&self, batch: Batch) -> Result<()> {
+        let mut database = self.0.lock();
+        apply(&mut database.present, &batch);
+        database.uncertain.push(batch);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        let Database { certain, uncertain, .. } = &mut *self.0.lock();
+        uncertain.drain(..).for_each(|batch| apply(certain, &batch));
+        Ok(())
+    }
+
+    fn size_on_disk(&self) -> Result<u64> {
+        Ok(self.0.lock().present.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
+    }
+}
+
+/// As a data directory has them: the next one is a place, and whoever fills it last is what is adopted. Clones are the
+/// same place.
+#[derive(Clone, Default)]
+pub struct MemoryStates(Arc<Mutex<Places>>);
+
+#[derive(Default)]
+struct Places {
+    used: Arc<MemoryStorage>,
+    next: Option<Arc<MemoryStorage>>,
+}
+
+impl MemoryStates {
+    pub fn crash(&self, random: &mut StdRng) {
+        let mut places = self.0.lock();
+        places.used = Arc::new(places.used.survived(random));
+        places.next = None;
+    }
+}
+
+impl States for MemoryStates {
+    fn open(&self) -> Result<Arc<dyn Storage>> {
+        Ok(self.0.lock().used.clone())
+    }
+
+    fn open_next(&self) -> Result<Arc<dyn Storage>> {
+        let next = Arc::new(MemoryStorage::default());
+        self.0.lock().next = Some(next.clone());
+        Ok(next)
+    }
+
+    fn adopt_next(&mut self) -> Result<()> {
+        let mut places = self.0.lock();
+        // An adopted place that is gone is a directory that is not there: it reads as an empty database.
+        places.used = places.next.take().unwrap_or_default();
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! What must hold at every step, and what was seen of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keelson_wire::raft as wire;
+use openraft::RaftLogReader as _;
+use openraft::storage::RaftLogStorage as _;
+use parking_lot::Mutex;
+use prost::Message as _;
+
+use super::net::{Id, order};
+use super::trace::digest;
+use crate::mvcc::{Key, State, Values as _};
+use crate::raft::{Consensus, entry_to_wire};
+
+/// A change that a client was told of.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// What clients saw, shared by all of them. They find out themselves what contradicts itself.
+#[derive(Default)]
+pub struct History {
+    pub acknowledged: BTreeMap<i64, Acknowledged>,
+    /// The highest revision that any client knows of.
+    pub known: i64,
+    pub reads: u64,
+    pub unknown: u64,
+    pub violation: Option<String>,
+}
+
+pub type SharedHistory = Arc<Mutex<History>>;
+
+impl History {
+    pub fn acknowledge(&mut self, revision: i64, key: &[u8], value: &[u8]) {
+        self.known = self.known.max(revision);
+        let change = Acknowledged { key: key.to_vec(), value: value.to_vec() };
+        if let Some(other) = self.acknowledged.insert(revision, change) {
+            self.violate(format!("two changes were acknowledged at revision {revision}, one of them {other:?}"));
+        }
+    }
+
+    /// `floor`: what somebody knew before the read began.
+    pub fn read(&mut self, key: &[u8], floor: i64, revision: i64, found: Option<(i64, Vec<u8>)>) {
+        self.reads += 1;
+        if revision < floor {
+            self.violate(format!("a linearizable read saw revision {revision} after {floor} was known"));
+        }
+        self.known = self.known.max(revision);
+        let changes = self.acknowledged.range(..=revision);
+        let newest =
+            changes.rev().find(|(_, change)| change.key == key).map(|(at, change)| (*at, change.value.clone()));
+        let (at, value) = found.map_or((0, None), |(at, value)| (at, Some(value)));
+        if let Some((acknowledged, expected)) = newest
+            && (at < acknowledged || (at == acknowledged && value.as_ref() != Some(&expected)))
+        {
+            let key = String::from_utf8_lossy(key).into_owned();
+            self.violate(format!("a read of {key} at {revision} found the change of {at}, not that of {acknowledged}"));
+        }
+    }
+
+    pub fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+}
+
+/// What is compared between the members.
+#[derive(Default)]
+pub struct Evidence {
+    /// By index: what was applied there, first seen on this member.
+    committed: BTreeMap<u64, (u64, Id)>,
+    /// By index: the state's digest after it.
+    states: BTreeMap<u64, (u64, Id)>,
+    /// By member of this run: how far its log was compared.
+    compared: BTreeMap<Id, u64>,
+    /// By term and member that led.
+    leaders: BTreeMap<u64, Id>,
+    pub terms: u64,
+    pub doubled_terms: u64,
+    pub snapshots: u64,
+}
+
+type Outcome = Result<(), String>;
+
+/// Everything of a state that the members must agree on.
+fn state_digest(state: &State) -> Result<u64, String> {
+    let mut all = Vec::new();
+    for (key, history) in &state.keys {
+        for revision in history.revisions() {
+            // What is compacted leaves each member when it has the time.
+            if revision.main > state.compacted {
+                all.extend_from_slice(key);
+                all.extend_from_slice(&Key::Record(revision).encode());
+                let value = state.value(revision).map_err(|error| error.to_string())?;
+                let value = value.ok_or_else(|| format!("the record of revision {} is missing", revision.main))?;
+                all.extend_from_slice(&value.encode_to_vec());
+            }
+        }
+        if history.newest.is_alive() {
+            all.extend_from_slice(key);
+            all.extend_from_slice(&history.newest.revision.main.to_be_bytes());
+        }
+    }
+    for (id, lease) in &state.leases {
+        all.extend_from_slice(&id.to_be_bytes());
+        all.extend_from_slice(&lease.ttl.to_be_bytes());
+        lease.keys.iter().for_each(|key| all.extend_from_slice(key));
+    }
+    all.extend_from_slice(&state.revision.to_be_bytes());
+    all.extend_from_slice(&state.compacted.to_be_bytes());
+    all.extend_from_slice(&state.position.membership.encode_to_vec());
+    Ok(digest(&all))
+}
+
+impl Evidence {
+    /// The member was started: what is on its disk is compared anew.
+    pub fn forget(&mut self, id: Id) {
+        self.compared.remove(&id);
+    }
+
+    /// What a member that comes back still knows of its vote.
+    pub fn vote(id: Id, kept: Option<wire::Vote>, promised: Option<wire::Vote>) -> Outcome {
+        match promised {
+            Some(promised) if kept.is_none_or(|kept| order(&kept) < order(&promised)) => {
+                Err(format!("member {id} forgot its vote: it told others {promised:?} and has {kept:?} after a crash"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at a member; called after each of its steps.
+    pub async fn look(&mut self, consensus: &Consensus) -> Outcome {
+        let id = consensus.id();
+        if let Some(cause) = consensus.failure() {
+            return Err(format!("member {id} cannot go on: {cause}"));
+        }
+        let leadership = consensus.leadership();
+        if leadership.is_leader && self.leaders.get(&leadership.term) != Some(&id) {
+            self.terms += 1;
+            if let Some(other) = self.leaders.insert(leadership.term, id) {
+                self.doubled_terms += 1;
+                return Err(format!("members {other} and {id} both lead in term {}", leadership.term));
+            }
+        }
+        let applied = consensus.machine().applied_index();
+        let compared = self.compared.get(&id).copied().unwrap_or(0);
+        if applied == compared {
+            return Ok(());
+        }
+        self.compare_entries(consensus, compared, applied).await?;
+        self.compared.insert(id, applied);
+        let state = consensus.machine().state();
+        let digest = state_digest(&state).map_err(|what| format!("member {id}: {what}"))?;
+        let at = state.applied_index();
+        let (known, other) = *self.states.entry(at).or_insert((digest, id));
+        if known != digest {
+            return Err(format!("the states of members {other} and {id} differ at index {at}"));
+        }
+        Ok(())
+    }
+
+    async fn compare_entries(&mut self, consensus: &Consensus, compared: u64, applied: u64) -> Outcome {
+        let id = consensus.id();
+        let mut log = consensus.log().clone();
+        let state = log.get_log_state().await.map_err(|error| error.to_string())?;
+        let purged = state.last_purged_log_id.map_or(0, |purged| purged.index);
+        if purged > compared && compared > 0 {
+            self.snapshots += 1;
+        }
+        let first = compared.max(purged) + 1;
+        let entries = log.try_get_log_entries(first..=applied).await.map_err(|error| error.to_string())?;
+        for (index, entry) in (first..).zip(entries) {
+            if entry.log_id.index != index {
+                return Err(format!("member {id} has entry {} at index {index}", entry.log_id));
+            }
+            let digest = digest(&entry_to_wire(&entry).encode_to_vec());
+            let (known, other) = *self.committed.entry(index).or_insert((digest, id));
+            if known != digest {
+                return Err(format!("members {other} and {id} applied different entries at index {index}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last index that anybody applied.
+    pub fn last(&self) -> u64 {
+        let committed = self.committed.last_key_value().map_or(0, |(index, _)| *index);
+        committed.max(self.states.last_key_value().map_or(0, |(index, _)| *index))
+    }
+
+    /// At the end: every acknowledged change is in this state, unless it is compacted.
+    pub fn whole(history: &History, state: &State) -> Outcome {
+        for (revision, change) in history.acknowledged.range(state.compacted + 1..) {
+            let found = state.value(crate::mvcc::Revision { main: *revision, sub: 0 });
+            let found = found.map_err(|error| error.to_string())?;
+            if found.as_ref().is_none_or(|kv| kv.key != change.key || kv.value != change.value) {
+                return Err(format!("the acknowledged change of revision {revision} is lost: there is {found:?}"));
+            }
+        }
+        Ok(())
+    }
+}

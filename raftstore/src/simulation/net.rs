@@ -1,0 +1,313 @@
+//! The network between members: what one stream of a connection carries, in order, with delays, and not always.
+//!
+//! It is a network of connections, as TCP and HTTP/2 make it: a lost packet shows as a delay and everything of its stream
+//! behind it waits, too; a connection that carries nothing for as long as a keep-alive takes is broken, and then both
+//! ends know. Messages are never doubled by a connection; requests are repeated whole, on a later one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use keelson_wire::raft as wire;
+use keelson_wire::raft::raft_server::RaftServer;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::trace::Trace;
+use crate::raft::PeerDoor;
+
+pub type Id = u64;
+
+/// A connection that cannot be made is given up after this time, and one that is silent after that: as in the dialer.
+pub const CONNECT_MILLIS: u64 = 2_000;
+pub const KEEP_ALIVE_MILLIS: u64 = 4_000;
+/// How often a message that is held up by a cut tries to get through.
+const HELD_MILLIS: u64 = 5;
+
+/// What the network does by chance.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Milliseconds, from and to.
+    pub delay: (u64, u64),
+    /// Chances of a message.
+    pub loss: f64,
+    pub breaks: f64,
+    /// Chance of a request.
+    pub repeats: f64,
+}
+
+pub const FAIR: Weather = Weather { delay: (1, 2), loss: 0.0, breaks: 0.0, repeats: 0.0 };
+
+/// A member that answers.
+#[derive(Clone)]
+pub struct Door {
+    pub runtime: tokio::runtime::Handle,
+    pub service: RaftServer<PeerDoor>,
+}
+
+#[derive(Clone)]
+pub struct Net(Arc<Mutex<State>>);
+
+type Event = Box<dyn FnOnce(&Net) + Send>;
+
+struct State {
+    now: u64,
+    sequence: u64,
+    random: StdRng,
+    events: BTreeMap<(u64, u64), Event>,
+    cut: BTreeSet<(Id, Id)>,
+    doors: BTreeMap<Id, Door>,
+    /// Their power is off: nothing that they still do leaves them.
+    dark: BTreeSet<Id>,
+    weather: Weather,
+    trace: Trace,
+    promises: BTreeMap<Id, wire::Vote>,
+}
+
+impl Net {
+    pub fn new(seed: u64, loud: bool) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            now: 0,
+            sequence: 0,
+            random: StdRng::seed_from_u64(seed),
+            events: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            doors: BTreeMap::new(),
+            dark: BTreeSet::new(),
+            weather: FAIR,
+            trace: Trace::new(loud),
+            promises: BTreeMap::new(),
+        })))
+    }
+
+    pub fn now(&self) -> u64 {
+        self.0.lock().now
+    }
+
+    pub fn say(&self, line: &str) {
+        let mut state = self.0.lock();
+        let now = state.now;
+        state.trace.say(now, line);
+    }
+
+    pub fn trace<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
+        look(&self.0.lock().trace)
+    }
+
+    pub fn set_weather(&self, weather: Weather) {
+        self.0.lock().weather = weather;
+    }
+
+    pub fn set_cut(&self, cut: BTreeSet<(Id, Id)>) {
+        self.0.lock().cut = cut;
+    }
+
+    pub fn open_door(&self, id: Id, door: Door) {
+        self.0.lock().doors.insert(id, door);
+    }
+
+    pub fn close_door(&self, id: Id) {
+        let mut state = self.0.lock();
+        state.dark.remove(&id);
+        let door = state.doors.remove(&id);
+        drop(state);
+        // What it holds may have something to say when it goes.
+        drop(door);
+    }
+
+    pub fn door(&self, id: Id) -> Option<Door> {
+        self.0.lock().doors.get(&id).cloned()
+    }
+
+    pub fn darken(&self, id: Id) {
+        self.0.lock().dark.insert(id);
+    }
+
+    pub fn is_dark(&self, id: Id) -> bool {
+        self.0.lock().dark.contains(&id)
+    }
+
+    /// The member has told another that this is its vote.
+    pub fn promised(&self, id: Id, vote: wire::Vote) {
+        let mut state = self.0.lock();
+        let known = state.promises.entry(id).or_insert(vote);
+        if order(&vote) > order(known) {
+            *known = vote;
+        }
+    }
+
+    pub fn promise(&self, id: Id) -> Option<wire::Vote> {
+        self.0.lock().promises.get(&id).copied()
+    }
+
+    pub fn chance(&self, chance: impl Fn(&Weather) -> f64) -> bool {
+        let mut state = self.0.lock();
+        let chance = chance(&state.weather);
+        chance > 0.0 && state.random.random_bool(chance)
+    }
+
+    pub fn draw(&self, from: u64, to: u64) -> u64 {
+        self.0.lock().random.random_range(from..=to)
+    }
+
+    pub fn later(&self, millis: u64, event: impl FnOnce(&Net) + Send + 'static) {
+        let mut state = self.0.lock();
+        let at = state.now + millis;
+        state.schedule(at, Box::new(event));
+    }
+
+    /// One millisecond goes by, and what is due happens.
+    pub fn tick(&self) {
+        self.0.lock().now += 1;
+        loop {
+            let event = {
+                let mut state = self.0.lock();
+                let now = state.now;
+                match state.events.first_entry() {
+                    Some(first) if first.key().0 <= now => first.remove(),
+                    _ => return,
+                }
+            };
+            event(self);
+        }
+    }
+}
+
+/// Votes in the order of openraft's: term, member, and whether it is a leader's.
+pub fn order(vote: &wire::Vote) -> (u64, u64, bool) {
+    (vote.term, vote.node, vote.committed)
+}
+
+impl State {
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((at, self.sequence), event);
+    }
+}
+
+/// What is carried. `digest` stands for it in the trace.
+pub struct Parcel<T> {
+    pub what: T,
+    pub digest: u64,
+}
+
+pub enum Arrival<T> {
+    Parcel(T),
+    Broken,
+}
+
+type Sink<T> = Box<dyn FnMut(&Net, Arrival<T>) + Send>;
+
+struct Pipe<T> {
+    from: Id,
+    to: Id,
+    /// When it is due, when it was sent, and what.
+    parcels: VecDeque<(u64, u64, Arrival<Parcel<T>>)>,
+    last: u64,
+    patience: u64,
+    sink: Option<Sink<T>>,
+}
+
+/// The end of a stream into which is sent. Dropped before [`Inlet::finish`] it breaks the stream.
+pub struct Inlet<T: Send + 'static> {
+    net: Net,
+    pipe: Arc<Mutex<Pipe<T>>>,
+    finished: bool,
+}
+
+impl<T: Send + 'static> Inlet<T> {
+    pub fn new(
+        net: &Net,
+        from: Id,
+        to: Id,
+        patience: u64,
+        sink: impl FnMut(&Net, Arrival<T>) + Send + 'static,
+    ) -> Self {
+        let pipe = Pipe { from, to, parcels: VecDeque::new(), last: 0, patience, sink: Some(Box::new(sink)) };
+        Self { net: net.clone(), pipe: Arc::new(Mutex::new(pipe)), finished: false }
+    }
+
+    pub fn send(&self, what: T, digest: u64) {
+        self.put(Arrival::Parcel(Parcel { what, digest }));
+    }
+
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+
+    fn put(&self, arrival: Arrival<Parcel<T>>) {
+        let mut pipe = self.pipe.lock();
+        let mut guard = self.net.0.lock();
+        let state = &mut *guard;
+        if state.dark.contains(&pipe.from) && matches!(arrival, Arrival::Parcel(_)) {
+            return;
+        }
+        let weather = state.weather;
+        let mut delay = state.random.random_range(weather.delay.0..=weather.delay.1);
+        if weather.loss > 0.0 && state.random.random_bool(weather.loss) {
+            delay += state.random.random_range(200..=1_000);
+        }
+        let breaks = weather.breaks > 0.0 && state.random.random_bool(weather.breaks);
+        let at = pipe.last.max(state.now + delay);
+        pipe.last = at;
+        let sent = state.now;
+        pipe.parcels.push_back((at, sent, if breaks { Arrival::Broken } else { arrival }));
+        let pumped = self.pipe.clone();
+        state.schedule(at, Box::new(move |net| pump(net, &pumped)));
+    }
+}
+
+impl<T: Send + 'static> Drop for Inlet<T> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.put(Arrival::Broken);
+        }
+    }
+}
+
+fn pump<T: Send + 'static>(net: &Net, pipe: &Arc<Mutex<Pipe<T>>>) {
+    loop {
+        let (mut sink, arrival) = {
+            let mut pipe_guard = pipe.lock();
+            let this = &mut *pipe_guard;
+            let Some((at, sent, _)) = this.parcels.front() else { return };
+            let (at, sent) = (*at, *sent);
+            let mut state = net.0.lock();
+            let now = state.now;
+            if at > now {
+                return;
+            }
+            let mut arrival = None;
+            if state.cut.contains(&(this.from, this.to)) {
+                if now - sent < this.patience {
+                    let held = pipe.clone();
+                    state.schedule(now + HELD_MILLIS, Box::new(move |net| pump(net, &held)));
+                    return;
+                }
+                arrival = Some(Arrival::Broken);
+            }
+            let arrival = arrival.or_else(|| this.parcels.pop_front().map(|(_, _, arrival)| arrival));
+            let Some(sink) = this.sink.take() else { return };
+            let Some(arrival) = arrival else { return };
+            let mut seen = [now, this.from, this.to, 0];
+            if let Arrival::Parcel(parcel) = &arrival {
+                seen[3] = parcel.digest;
+            } else {
+                this.parcels.clear();
+            }
+            seen.iter().for_each(|number| state.trace.mix(&number.to_le_bytes()));
+            state.trace.events += 1;
+            (sink, arrival)
+        };
+        match arrival {
+            Arrival::Parcel(parcel) => {
+                sink(net, Arrival::Parcel(parcel.what));
+                pipe.lock().sink = Some(sink);
+            }
+            Arrival::Broken => {
+                sink(net, Arrival::Broken);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The fixed seeds, and as many as are asked for.
+
+use super::cluster::{Plan, Report, Violation, run};
+use crate::failpoints::Bug;
+
+fn hold(plan: Plan) -> Report {
+    match run(plan) {
+        Ok(report) => report,
+        Err(violation) => panic!("{violation}"),
+    }
+}
+
+/// The first seed that finds the planted bug, and what it finds.
+fn found(bug: Bug, judge_votes: bool, seeds: std::ops::Range<u64>) -> Option<Violation> {
+    seeds.into_iter().find_map(|seed| run(Plan { bug: Some(bug), judge_votes, ..Plan::of(seed) }).err())
+}
+
+fn survive(seed: u64) {
+    let report = hold(Plan::of(seed));
+    // A run in which nothing happens would prove nothing.
+    let happened = [report.acknowledged > 50, report.reads > 20, report.crashes > 3, report.terms > 2];
+    assert!(happened.iter().all(|happened| *happened), "{report:?}");
+}
+
+#[test]
+fn three_members_survive_one() {
+    survive(1);
+}
+
+#[test]
+fn three_members_survive_another() {
+    survive(4);
+}
+
+#[test]
+fn five_members_survive() {
+    survive(21);
+}
+
+/// A run in a process of its own, as it is replayed; its last words.
+fn apart(seed: u64) -> (bool, String) {
+    let program = std::env::current_exe().expect("this program");
+    let mut command = std::process::Command::new(program);
+    command.args(["simulation::tests::many_seeds", "--exact", "--ignored", "--nocapture"]);
+    let output = command.env("RAFTSTORE_SEEDS", seed.to_string()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), text)
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    let report = |(_, text): (bool, String)| {
+        let line = text.lines().find(|line| line.starts_with("seed 2: Report")).map(str::to_owned);
+        line.expect("a report")
+    };
+    assert_eq!(report(apart(2)), report(apart(2)));
+}
+
+#[test]
+fn a_forgotten_vote_is_found() {
+    let violation = found(Bug::LostVote, true, 0..3).expect("it is found");
+    assert!(violation.what.contains("forgot its vote"), "{violation}");
+}
+
+/// Without a look at the votes: by what comes of it.
+#[test]
+fn what_comes_of_a_forgotten_vote_is_found() {
+    let violation = found(Bug::LostVote, false, 1..8).expect("it is found");
+    assert!(violation.what.contains("both lead in term") || violation.what.contains("entries"), "{violation}");
+}
+
+#[test]
+fn writes_that_are_acknowledged_before_they_are_synced_are_found() {
+    let plan = |seed| Plan { power_cuts_only: true, millis: 10_000, ..Plan::of(seed) };
+    let seeds = [1, 2, 4, 5];
+    let lost = seeds.iter().filter(|seed| run(Plan { bug: Some(Bug::AckBeforeSync), ..plan(**seed) }).is_err()).count();
+    assert!(lost > 0);
+    for seed in seeds {
+        hold(plan(seed));
+    }
+}
+
+/// As many seeds as `RAFTSTORE_SEEDS` says: `7`, or `0..1000`. `RAFTSTORE_PLANT` plants a bug, `RAFTSTORE_TRACE` tells
+/// everything.
+#[test]
+#[ignore = "a long run: RAFTSTORE_SEEDS=0..1000"]
+fn many_seeds() {
+    let text = std::env::var("RAFTSTORE_SEEDS").unwrap_or_else(|_| "0..100".to_owned());
+    let number = |text: &str| text.parse::<u64>().expect("RAFTSTORE_SEEDS is a seed, or FROM..TO");
+    let seeds = match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => number(&text)..number(&text) + 1,
+    };
+    if seeds.end - seeds.start > 1 {
+        // Each in a process of its own: so it is replayed.
+        let failed: Vec<u64> = seeds
+            .filter(|seed| {
+                let (well, text) = apart(*seed);
+                eprintln!(
+                    "{}",
+                    if well { text.lines().find(|line| line.contains("Report")).unwrap_or("") } else { &text }
+                );
+                !well
+            })
+            .collect();
+        assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+        return;
+    }
+    let (bug, judge_votes) = match std::env::var("RAFTSTORE_PLANT").as_deref() {
+        Err(_) => (None, true),
+        Ok("lost-vote") => (Some(Bug::LostVote), true),
+        Ok("lost-vote-unjudged") => (Some(Bug::LostVote), false),
+        Ok("ack-before-sync") => (Some(Bug::AckBeforeSync), true),
+        Ok("stale-read") => (Some(Bug::StaleRead), true),
+        Ok(other) => panic!("RAFTSTORE_PLANT={other} is not known here"),
+    };
+    let loud = std::env::var_os("RAFTSTORE_TRACE").is_some();
+    let mut failed = Vec::new();
+    let power_cuts_only = std::env::var_os("RAFTSTORE_POWER_CUTS").is_some();
+    for seed in seeds {
+        match run(Plan { loud, bug, judge_votes, power_cuts_only, ..Plan::of(seed) }) {
+            Ok(report) => eprintln!("seed {seed}: {report:?}"),
+            Err(violation) => {
+                eprintln!("{violation}");
+                failed.push(seed);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
