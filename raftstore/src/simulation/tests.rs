@@ -66,7 +66,9 @@ fn a_forgotten_vote_is_found() {
 #[test]
 fn what_comes_of_a_forgotten_vote_is_found() {
     let violation = found(Bug::LostVote, false, 1..8).expect("it is found");
-    assert!(violation.what.contains("both lead in term") || violation.what.contains("entries"), "{violation}");
+    // In a debug build openraft sees for itself that a leader's vote is older than its log, and ends the member.
+    let seen = ["both lead in term", "entries", "raft is shutting down"];
+    assert!(seen.iter().any(|words| violation.what.contains(words)), "{violation}");
 }
 
 #[test]
