@@ -4,6 +4,7 @@ mod bad_input;
 mod faults;
 mod kubectl;
 mod life_cycle;
+mod lost_quorum;
 mod network;
 mod one_node;
 mod pods;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Scenario<World>> {
     scenarios.extend(bad_input::SCENARIOS);
     scenarios.extend(faults::SCENARIOS);
     scenarios.push(Scenario { name: "down-and-up-again", run: life_cycle::down_and_up_again });
+    scenarios.extend(lost_quorum::SCENARIOS);
     scenarios.push(Scenario { name: "purge", run: life_cycle::purge });
     scenarios.extend(one_node::SCENARIOS);
     scenarios
