@@ -8,7 +8,6 @@ mod body;
 mod discovery;
 mod encode;
 pub mod grpc;
-mod linger;
 mod openapi;
 mod path;
 mod query;

@@ -14,7 +14,6 @@ use keelson_process::{Process, identity::Identity};
 use super::{
     accept, body,
     discovery::{Discovery, header_text},
-    linger::Linger,
     openapi, path, query,
     respond::{self, Form},
     views,
@@ -61,8 +60,7 @@ pub fn serve(
     let documents = openapi::documents(&pipeline.registry, &git_version);
     let version = version_document(&git_version);
     let door = web::Data::new(Door { pipeline, discovery, documents, process, version });
-    // Called once on each worker's thread.
-    let app = move || App::new().app_data(door.clone()).app_data(Linger::start()).default_service(web::to(handle));
+    let app = move || App::new().app_data(door.clone()).default_service(web::to(handle));
     let server = HttpServer::new(app)
         .workers(workers)
         .keep_alive(KEEP_ALIVE)
@@ -90,14 +88,10 @@ fn note_certificate(connection: &dyn Any, extensions: &mut Extensions) {
 }
 
 async fn handle(http: HttpRequest, payload: web::Payload, door: web::Data<Door>) -> HttpResponse {
-    let linger = http.app_data::<Linger>().cloned().unwrap_or_default();
-    linger.asked();
-    let response = match path::parse(http.path()) {
+    match path::parse(http.path()) {
         Some(_) => resource(http, payload, &door).await,
         None => other(&http, &door).await,
-    };
-    linger.answered();
-    response
+    }
 }
 
 fn authenticate(http: &HttpRequest, door: &Door) -> Result<Arc<User>, StatusError> {
