@@ -110,6 +110,8 @@ impl<Inner: Storage> Shared<Inner> {
         let changes = Arc::new(std::mem::take(&mut buffers.open));
         buffers.leaving = changes.clone();
         (buffers.open_bytes, buffers.since) = (0, None);
+        // Whoever found the buffer too full has room now, not only when the disk has all of it.
+        self.progress.notify_all();
         let outcome = MutexGuard::unlocked(buffers, || {
             let mut batch = Batch::default();
             for (key, value) in changes.iter() {
