@@ -35,7 +35,7 @@ impl Eagerness {
         if let std::task::Poll::Ready(output) = futures::poll!(future.as_mut()) {
             return output;
         }
-        let Some(mut look) = self.begin() else { return future.await };
+        let Some(look) = self.begin() else { return future.await };
         while look.goes_on() {
             // The runtime asks the kernel for events, without sleeping, before it comes back here.
             tokio::task::yield_now().await;
@@ -43,7 +43,6 @@ impl Eagerness {
                 return output;
             }
         }
-        look.stop();
         future.await
     }
 
@@ -56,13 +55,12 @@ impl Eagerness {
         if let Some(found) = look() {
             return found;
         }
-        let Some(mut looking) = self.begin() else { return sleep() };
+        let Some(looking) = self.begin() else { return sleep() };
         while looking.goes_on() {
             if let Some(found) = look() {
                 return found;
             }
         }
-        looking.stop();
         sleep()
     }
 
@@ -71,7 +69,7 @@ impl Eagerness {
         is_looking.then(|| Look {
             eagerness: self,
             begun: Instant::now(),
-            goes_on: self.is_worthwhile.load(Ordering::Relaxed),
+            is_worthwhile: self.is_worthwhile.load(Ordering::Relaxed),
         })
     }
 }
@@ -80,22 +78,18 @@ impl Eagerness {
 struct Look<'e> {
     eagerness: &'e Eagerness,
     begun: Instant,
-    goes_on: bool,
+    is_worthwhile: bool,
 }
 
 impl Look<'_> {
     /// Lets other threads run, and says whether to look again.
-    fn goes_on(&mut self) -> bool {
-        if !self.goes_on || self.begun.elapsed() >= self.eagerness.longest {
+    fn goes_on(&self) -> bool {
+        if !self.is_worthwhile || self.begun.elapsed() >= self.eagerness.longest {
             return false;
         }
         let before = Instant::now();
         std::thread::yield_now();
         before.elapsed() < WANTED_BY_OTHERS
-    }
-
-    fn stop(&mut self) {
-        self.goes_on = false;
     }
 }
 
