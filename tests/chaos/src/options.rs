@@ -29,7 +29,7 @@ pub struct Options {
     /// Members of the cluster
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=7))]
     pub members: u8,
-    /// Clients that ask
+    /// Clients that ask; beside them, one reader stays with each member
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub clients: u32,
     /// Operations a second, of all clients together, at most

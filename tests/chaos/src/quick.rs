@@ -7,16 +7,20 @@ use std::process::{Command, Stdio};
 
 use crate::{Error, Result};
 
-/// What is tried, and with which flags.
+/// What is tried, and with which flags. When a planted bug shows depends on who leads and who asks at the time: a run
+/// goes on, round by round, to the first round that shows it, and the seconds are a bound.
 const RUNS: [(&str, &str); 5] = [
     ("all faults", "--seed 20261124 --seconds 25"),
     ("killed at chosen points", "--seed 20261124 --seconds 12 --failpoints --fault partition,move,kill"),
     (
         "planted: acknowledged before it is written",
-        "--seed 3 --seconds 15 --plant ack-before-sync --fault kill-all --expect lost-write,unexplained",
+        "--seed 3 --seconds 90 --round 10 --plant ack-before-sync --fault kill-all --expect lost-write,unexplained",
     ),
-    ("planted: a watch skips", "--seed 3 --seconds 4 --plant watch-skips --fault move --expect watch-gap"),
-    ("planted: reads ask nobody", "--seed 3 --seconds 8 --plant stale-read --fault partition,stop --expect stale"),
+    ("planted: a watch skips", "--seed 3 --seconds 50 --round 5 --plant watch-skips --fault move --expect watch-gap"),
+    (
+        "planted: reads ask nobody",
+        "--seed 3 --seconds 80 --round 8 --plant stale-read --fault partition,stop --expect stale",
+    ),
 ];
 
 /// Whether all came out as they must.

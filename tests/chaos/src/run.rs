@@ -31,6 +31,7 @@ pub struct Run {
     clock: Arc<Clock>,
     urls: Arc<Vec<String>>,
     dice: StdRng,
+    /// Those of the clients, then those of one reader for each member.
     generators: Vec<Generator>,
     beginning: Beginning,
     asked: Arc<AtomicI64>,
@@ -59,7 +60,10 @@ pub async fn run(options: &Options, plan: Plan, directory: &Path) -> Result<Summ
     let monitor = Monitor::new(urls.clone());
     let pulse = Arc::new(Pulse::default());
     let mut dice = StdRng::seed_from_u64(plan.seed);
-    let generators = (0..plan.clients).map(|number| Generator::new(number, StdRng::from_rng(&mut dice))).collect();
+    let mut generators: Vec<Generator> =
+        (0..plan.clients).map(|number| Generator::new(number, StdRng::from_rng(&mut dice))).collect();
+    let readers = plan.clients..plan.clients + plan.members as u32;
+    generators.extend(readers.map(|number| Generator::reader(number, StdRng::from_rng(&mut dice))));
     let followers = (0..urls.len()).map(|place| tokio::spawn(monitor.clone().follow(place))).collect();
     let mut run = Run {
         executor: Executor::new(cluster, monitor.clone(), pulse.clone(), options.verbose),
@@ -150,12 +154,14 @@ impl Run {
             recorder: recorder.clone(),
             urls: self.urls.clone(),
             pulse: self.pulse.clone(),
-            interval: Duration::from_secs(1) * self.plan.clients / self.plan.rate,
+            interval: Duration::from_secs(1) * self.generators.len() as u32 / self.plan.rate,
             stop: stopped,
         };
         let generators = std::mem::take(&mut self.generators);
+        let clients = self.plan.clients as usize;
         let clients = generators.into_iter().enumerate().map(|(number, generator)| {
-            let client = Client { number: number as u32, generator, load: load.clone() };
+            let stays_with = number.checked_sub(clients);
+            let client = Client { number: number as u32, stays_with, generator, load: load.clone() };
             tokio::spawn(client.run())
         });
         let clients = clients.collect();

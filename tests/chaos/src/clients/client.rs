@@ -27,6 +27,8 @@ pub struct Load {
 
 pub struct Client {
     pub number: u32,
+    /// The member that it asks always; without it, one after the other.
+    pub stays_with: Option<usize>,
     pub generator: Generator,
     pub load: Load,
 }
@@ -44,7 +46,8 @@ impl Client {
                 left = self.generator.dice().random_range(5..60);
             }
             let Some(open) = &connection else {
-                let place = self.generator.dice().random_range(0..self.load.urls.len());
+                let any = self.generator.dice().random_range(0..self.load.urls.len());
+                let place = self.stays_with.unwrap_or(any);
                 connection = Connection::open(place, &self.load.urls[place]).await.ok();
                 if connection.is_none() {
                     tokio::time::sleep(PAUSE).await;

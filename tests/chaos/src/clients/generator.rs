@@ -26,7 +26,9 @@ enum Sort {
 }
 
 /// How often each is asked, in a hundred.
-const MIX: [(Sort, u32); 9] = [
+type Mix = &'static [(Sort, u32)];
+
+const ALL: Mix = &[
     (Sort::Put, 26),
     (Sort::Delete, 7),
     (Sort::Swap, 15),
@@ -38,8 +40,12 @@ const MIX: [(Sort, u32); 9] = [
     (Sort::Past, 3),
 ];
 
+/// A write that nobody answers keeps a client from asking on; who only reads goes on where a member is cut off.
+const READS: Mix = &[(Sort::Get, 60), (Sort::Range, 25), (Sort::ReadTransaction, 15)];
+
 pub struct Generator {
     client: u32,
+    mix: Mix,
     dice: StdRng,
     written: u64,
     /// What this client believes of each key; it may be outdated, which is what guards are for.
@@ -49,7 +55,12 @@ pub struct Generator {
 
 impl Generator {
     pub fn new(client: u32, dice: StdRng) -> Self {
-        Self { client, dice, written: 0, known: HashMap::new(), revision: 0 }
+        Self { client, mix: ALL, dice, written: 0, known: HashMap::new(), revision: 0 }
+    }
+
+    /// Of one that changes nothing.
+    pub fn reader(client: u32, dice: StdRng) -> Self {
+        Self { mix: READS, ..Self::new(client, dice) }
     }
 
     pub fn dice(&mut self) -> &mut StdRng {
@@ -57,7 +68,7 @@ impl Generator {
     }
 
     pub fn request(&mut self) -> Request {
-        let sort = MIX.choose_weighted(&mut self.dice, |(_, weight)| *weight).map_or(Sort::Get, |(sort, _)| *sort);
+        let sort = self.mix.choose_weighted(&mut self.dice, |(_, weight)| *weight).map_or(Sort::Get, |(sort, _)| *sort);
         let read = |spans, revision, serializable| Request::Read { spans, revision, serializable };
         match sort {
             Sort::Put => Request::Write { guards: Vec::new(), changes: self.puts(1) },
@@ -168,5 +179,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_reader_writes_nothing() {
+        let mut reader = Generator::reader(3, StdRng::seed_from_u64(1));
+        assert!(
+            (0..1_000).all(|_| matches!(reader.request(), Request::Read { revision: None, serializable: false, .. }))
+        );
     }
 }
