@@ -177,6 +177,12 @@ impl Consensus {
         &self.settings
     }
 
+    /// Everything that openraft tells of itself, in words.
+    #[cfg(test)]
+    pub fn in_words(&self) -> String {
+        self.raft.metrics().borrow_watched().to_string()
+    }
+
     pub fn leadership(&self) -> Leadership {
         *self.leadership.borrow()
     }

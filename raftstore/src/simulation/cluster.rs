@@ -493,10 +493,10 @@ impl Cluster {
             let spent = self.net().now() - healed;
             if spent > REST_MILLIS {
                 let state: Vec<String> = self.members.iter().map(|(id, member)| describe(*id, member)).collect();
-                let (state, answered) = (state.join("; "), answered.lock());
+                let (state, answered) = (state.join("\n"), answered.lock());
                 return Err(format!(
                     "no rest {REST_MILLIS} ms after the healing: voters and learners {membership:?}, took writes \
-                     {answered:?}; {state}"
+                     {answered:?}\n{state}"
                 ));
             }
             let Some(leader) = self.leader() else { continue };
@@ -551,7 +551,7 @@ fn describe(id: Id, member: &Member) -> String {
     match consensus {
         Some(requests) => {
             let consensus = requests.consensus();
-            format!("{id}: {:?}, applied {}", consensus.leadership(), consensus.machine().applied_index())
+            format!("{id}: applied {}, {}", consensus.machine().applied_index(), consensus.in_words())
         }
         None => format!("{id}: running {}, removed {}", member.process.is_some(), member.removed),
     }

@@ -231,8 +231,11 @@ impl<T: Send + 'static> Inlet<T> {
         self.put(Arrival::Parcel(Parcel { what, digest }));
     }
 
+    /// Whose power is off does not end a stream well: its last words are lost as all else is, and the other end sees a
+    /// broken connection.
     pub fn finish(mut self) {
-        self.finished = true;
+        let from = self.pipe.lock().from;
+        self.finished = !self.net.is_dark(from);
     }
 
     fn put(&self, arrival: Arrival<Parcel<T>>) {
