@@ -39,8 +39,9 @@ const QUEUE: usize = 8192;
 /// How long a call may take over all its attempts.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A store on the same machine answers within this time: a read in less than a tenth of it, a write when the disk has it.
-const SOON: Duration = Duration::from_micros(600);
+/// A store on the same machine answers a read within this time. A write waits for the disk, and those who bring it there
+/// need the processor.
+const SOON: Duration = Duration::from_micros(200);
 
 /// A call on its way to the store.
 pub(crate) struct Pending {
@@ -102,8 +103,10 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let traceparent = keelson_process::telemetry::current_traceparent().unwrap_or_default();
         let queue = self.queues.get();
+        let is_write = matches!(request, call::Request::Txn(_));
         queue.calls.send(Pending { request, traceparent, reply }).await.map_err(|_| Error::Stopped)?;
-        queue.eagerness.wait(answer).await.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
+        let answered = if is_write { answer.await } else { queue.eagerness.wait(answer).await };
+        answered.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
     }
 
     /// Attempts until the deadline, for calls that may be repeated.

@@ -46,24 +46,6 @@ impl Eagerness {
         future.await
     }
 
-    /// What `look` finds, or else what `sleep` does; for a thread of its own.
-    pub fn wait_in_thread<Found>(
-        &self,
-        mut look: impl FnMut() -> Option<Found>,
-        sleep: impl FnOnce() -> Found,
-    ) -> Found {
-        if let Some(found) = look() {
-            return found;
-        }
-        let Some(looking) = self.begin() else { return sleep() };
-        while looking.goes_on() {
-            if let Some(found) = look() {
-                return found;
-            }
-        }
-        sleep()
-    }
-
     fn begin(&self) -> Option<Look<'_>> {
         let is_looking = !self.is_looking.swap(true, Ordering::Acquire);
         is_looking.then(|| Look {

@@ -27,8 +27,6 @@ pub const MAX_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH: usize = 256;
 /// A client that asks one thing after the other has the next call here within this time.
 const NEXT_CALL: Duration = Duration::from_micros(150);
-/// A call is answered within this time, unless the disk is slow or the others are far.
-const NEXT_ANSWER: Duration = Duration::from_micros(500);
 
 pub struct Pipeline {
     requests: Arc<Requests>,
@@ -81,9 +79,9 @@ async fn converse(
 ) {
     let mut running = FuturesUnordered::new();
     let mut open = true;
-    let (asking, answering) = (Eagerness::new(NEXT_CALL), Eagerness::new(NEXT_ANSWER));
+    let asking = Eagerness::new(NEXT_CALL);
     while open || !running.is_empty() {
-        let eagerness = if running.is_empty() { &asking } else { &answering };
+        let is_idle = running.is_empty();
         let next = async {
             tokio::select! {
                 biased;
@@ -91,7 +89,9 @@ async fn converse(
                 message = incoming.message(), if open && running.len() < MAX_IN_FLIGHT => Next::Asked(message),
             }
         };
-        match eagerness.wait(next).await {
+        // What is under way waits for the disk, and whoever brings it needs the processor.
+        let next = if is_idle { asking.wait(next).await } else { next.await };
+        match next {
             Next::Answered(first) => {
                 let mut bytes = first.encoded_len();
                 let mut answers = vec![first];

@@ -220,10 +220,10 @@ impl RaftLogStorage<TypeConfig> for Log {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         self.tail.lock().committed = committed;
-        match committed {
-            Some(committed) => self.writer.send(Job::Committed(codec::log_id_to_wire(&committed))),
-            None => Ok(()),
+        if let Some(committed) = committed {
+            *self.progress.committed.lock() = Some(codec::log_id_to_wire(&committed));
         }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

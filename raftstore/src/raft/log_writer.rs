@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use keelson_process::Eagerness;
 use keelson_wire::raft as wire;
 use keelson_wire::raft::{JournalFrame, JournalRun};
 use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
@@ -23,8 +23,6 @@ use crate::journal::Journal;
 
 /// More than this in one frame would only make the first of it wait.
 const MAX_FRAME_BYTES: usize = 4 << 20;
-/// A client that writes one thing after the other has the next entry here within this time.
-const NEXT_JOB: Duration = Duration::from_micros(300);
 /// Free space is looked at after this time, or after an eighth of the reserve was written.
 const LOOK_AT_SPACE: Duration = Duration::from_millis(20);
 /// Entries up to this many bytes share a run, which is read as a whole.
@@ -59,8 +57,6 @@ pub enum Job {
         upto: wire::LogId,
         done: Done,
     },
-    /// Needs no acknowledgement: it goes with the next frame.
-    Committed(wire::LogId),
 }
 
 /// What the writer tells others while it works.
@@ -70,6 +66,8 @@ pub struct Progress {
     pub written: AtomicU64,
     /// Little space is left on the disk: what takes more of it shall be refused.
     pub low_space: AtomicBool,
+    /// The newest that is known to be committed. It needs no acknowledgement and wakes nobody: it goes with the next frame.
+    pub committed: Mutex<Option<wire::LogId>>,
     pub syncs: Counter,
     pub entries: Counter,
 }
@@ -89,8 +87,6 @@ struct Writer {
     progress: Arc<Progress>,
     /// The directory whose disk is looked at, and the bytes that shall be free there.
     space: Option<(PathBuf, u64)>,
-    /// Told since the last frame.
-    committed: Option<wire::LogId>,
     looked_at_space: Option<Instant>,
     /// Bytes written since then.
     unlooked: u64,
@@ -161,22 +157,13 @@ impl LogWriter {
 
 impl Writer {
     fn new(journal: Journal, progress: Arc<Progress>, space: Option<(PathBuf, u64)>) -> Self {
-        Self { journal, progress, space, committed: None, looked_at_space: None, unlooked: 0, failed: None }
+        Self { journal, progress, space, looked_at_space: None, unlooked: 0, failed: None }
     }
 
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         self.look_at_space();
         let mut waiting = None;
-        let eagerness = Eagerness::new(NEXT_JOB);
-        let mut next = || {
-            let look = || match queue.try_recv() {
-                Ok(job) => Some(Some(job)),
-                Err(mpsc::TryRecvError::Empty) => None,
-                Err(mpsc::TryRecvError::Disconnected) => Some(None),
-            };
-            eagerness.wait_in_thread(look, || queue.recv().ok())
-        };
-        while let Some(first) = waiting.take().or_else(&mut next) {
+        while let Some(first) = waiting.take().or_else(|| queue.recv().ok()) {
             let mut group = Group::default();
             waiting = self.gather(&mut group, first, || queue.try_recv().ok());
             if !group.is_empty() {
@@ -204,7 +191,6 @@ impl Writer {
                     group.frame.vote = Some(vote);
                     group.done.push(done);
                 }
-                Job::Committed(id) => self.committed = Some(id),
                 Job::Purge { upto, done } => {
                     group.frame.purged = Some(upto);
                     group.done.push(done);
@@ -247,7 +233,6 @@ impl Writer {
     /// Mostly one frame; more if one job brought more than a frame should hold.
     fn write(&mut self, group: &mut Group) -> disk::Result<()> {
         let mut frame = std::mem::take(&mut group.frame);
-        frame.committed = self.committed.take();
         let mut bytes = 0;
         for run in group.runs.drain(..) {
             if bytes > 0 && bytes + run.entries.len() > MAX_FRAME_BYTES {
@@ -260,8 +245,11 @@ impl Writer {
         self.write_frame(frame)
     }
 
-    fn write_frame(&mut self, frame: JournalFrame) -> disk::Result<()> {
+    fn write_frame(&mut self, mut frame: JournalFrame) -> disk::Result<()> {
         let last = frame.runs.last().map(|run| run.first + run.count - 1);
+        // A quorum may have what this disk has not yet; a start must find every entry that it is told is committed.
+        let reached = last.unwrap_or_else(|| self.progress.written.load(Ordering::Acquire));
+        frame.committed = self.progress.committed.lock().take_if(|committed| committed.index <= reached);
         let entries = frame.runs.iter().map(|run| run.count).sum();
         self.journal.write(frame)?;
         self.progress.syncs.inc();

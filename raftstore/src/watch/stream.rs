@@ -212,7 +212,10 @@ impl WatchStream {
     }
 
     /// Tells every watch what there is for it, until all have seen the newest revision.
+    ///
+    /// Whoever wrote is answered first: what is ready to run now runs before this goes on.
     async fn advance(&mut self) -> Result<(), Ended> {
+        tokio::task::yield_now().await;
         loop {
             let state = self.machine.state();
             if let Some((&watch_id, ())) = self.behind.first_key_value() {
