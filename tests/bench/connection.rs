@@ -14,6 +14,7 @@ use keelson_tests::harness::Result;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Where the API server is and as whom to speak with it. Cheap to clone.
 #[derive(Clone)]
@@ -30,11 +31,15 @@ impl Server {
         Ok(Self { address: format!("127.0.0.1:{port}"), tls: TlsConnector::from(Arc::new(files.client_config()?)) })
     }
 
-    pub async fn connect(&self) -> Result<Connection> {
+    /// A connection as it is, before any request.
+    pub async fn stream(&self) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
-        let stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        Ok(self.tls.connect(ServerName::try_from("localhost")?, stream).await?)
+    }
+
+    pub async fn connect(&self) -> Result<Connection> {
+        let (sender, connection) = handshake(TokioIo::new(self.stream().await?)).await?;
         tokio::spawn(connection);
         Ok(Connection { sender })
     }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch as channel;
 
-use super::{Event, Snapshot};
+use super::{Event, Snapshot, head::Heads};
 use crate::registry::Kind;
 
 /// Events that a ring holds.
@@ -25,8 +25,7 @@ pub(super) struct KindCache {
     pub kind: Arc<Kind>,
     current: ArcSwap<Snapshot>,
     ring: RwLock<Ring>,
-    /// The sequence number that the next event will get.
-    head: channel::Sender<u64>,
+    heads: Heads,
     kept: Mutex<VecDeque<Kept>>,
 }
 
@@ -59,7 +58,7 @@ impl KindCache {
             kind,
             current: ArcSwap::default(),
             ring: RwLock::new(ring),
-            head: channel::channel(0).0,
+            heads: Heads::default(),
             kept: Mutex::default(),
         }
     }
@@ -86,7 +85,7 @@ impl KindCache {
             }
             ring.base + ring.events.len() as u64
         };
-        self.head.send_replace(head);
+        self.heads.publish(head);
     }
 
     /// The feed only: begins anew from a full list. Watchers that stand before it get [`TooOld`].
@@ -102,11 +101,12 @@ impl KindCache {
             ring.base
         };
         self.kept.lock().clear();
-        self.head.send_replace(head);
+        self.heads.publish(head);
     }
 
+    /// Changes whenever there are events that the ring did not have at the time of the call.
     pub fn subscribe(&self) -> channel::Receiver<u64> {
-        self.head.subscribe()
+        self.heads.subscribe()
     }
 
     /// The cursor from which all changes after `revision` follow.
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(cache.read(start, 1, &mut events), Err(TooOld { floor: 20 }));
         cache.read(cache.cursor_after(20).unwrap(), 1, &mut events).unwrap();
         assert_eq!(events.last().unwrap().revision, 21);
-        let head = *cache.subscribe().borrow();
+        let head = cache.cursor_after(20 + RING_EVENTS as i64).unwrap();
         cache.reset(Snapshot::default(), 99_999);
         assert_eq!(cache.read(head, 1, &mut events), Err(TooOld { floor: 99_999 }));
     }

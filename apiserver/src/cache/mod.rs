@@ -12,6 +12,7 @@ mod decode;
 mod entry;
 mod event;
 mod feed;
+mod head;
 mod kind_cache;
 mod listing;
 mod read_index;

@@ -34,7 +34,12 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 impl<T: Lane> PerThread<T> {
     /// `make` spawns onto the runtime that is present; it is called now, for the common one, and once for each thread.
     pub fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), common: make(), make: Box::new(make) }
+        Self::beside(make(), make)
+    }
+
+    /// The same beside a common one that is there already.
+    pub fn beside(common: T, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), common, make: Box::new(make) }
     }
 
     /// This thread's; must be called within a runtime.

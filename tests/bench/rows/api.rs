@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::connection::{Connection, Server};
 use crate::load::{closed_loop, milliseconds, percentile};
 use crate::table::Table;
-use crate::watch::Watch;
+use crate::watch::Arrivals;
 
 pub async fn namespace(server: &Server, name: &str) -> Result<Connection> {
     let mut connection = server.connect().await?;
@@ -101,15 +101,14 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
     let from = list["metadata"]["resourceVersion"].as_str().ok_or("a list has a resourceVersion")?.to_owned();
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
-        let mut watch = Watch::from(server, PATH, &from).await?;
+        let mut watch = Arrivals::from(server, PATH, &from).await?;
         watchers.push(tokio::spawn(async move {
             let mut delays = Vec::with_capacity(EVENTS);
+            let mut sent = Vec::new();
             while delays.len() < EVENTS {
-                let event = watch.next_line().await?;
+                watch.next(&mut sent).await?;
                 let arrived = since_epoch();
-                if let Some(sent) = sent(&event) {
-                    delays.push(arrived.saturating_sub(sent));
-                }
+                delays.extend(sent.drain(..).map(|sent| arrived.saturating_sub(sent)));
             }
             Ok::<_, keelson_tests::harness::Failure>(delays)
         }));
@@ -129,15 +128,6 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
     table.add("create to delivery, 100 watchers", text, "median 5.8 ms");
     connection.call(Method::DELETE, "/api/v1/namespaces/bench-watch", Bytes::new()).await?;
     Ok(())
-}
-
-/// The moment that an event's object carries, found without reading the rest: a hundred watchers share the cores with
-/// the server.
-fn sent(event: &[u8]) -> Option<Duration> {
-    const NAME: &[u8] = br#""sent":""#;
-    let start = event.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
-    let digits = event[start..].split(|byte| *byte == b'"').next()?;
-    Some(Duration::from_nanos(std::str::from_utf8(digits).ok()?.parse().ok()?))
 }
 
 fn since_epoch() -> Duration {
