@@ -7,6 +7,7 @@ use http::Method;
 use keelson_tests::harness::Result;
 
 use crate::connection::Server;
+use crate::loop_connection::LoopConnection;
 
 /// Warm-up before anything counts.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ pub async fn closed_loop(
     let end = start + Duration::from_secs(seconds);
     let mut tasks = Vec::new();
     for client in 0..clients {
-        let mut connection = server.connect().await?;
+        let mut connection = LoopConnection::open(server).await?;
         let request = request.clone();
         tasks.push(tokio::spawn(async move {
             let mut times = Vec::new();
@@ -51,7 +52,7 @@ pub async fn closed_loop(
                     break;
                 }
                 let (method, path, body) = request(client, count);
-                connection.call(method, &path, body).await?;
+                connection.call(&method, &path, &body).await?;
                 count += 1;
                 if begin >= start {
                     times.push(begin.elapsed());

@@ -8,6 +8,7 @@
 
 mod connection;
 mod load;
+mod loop_connection;
 mod memory;
 mod rows;
 mod table;
