@@ -16,6 +16,8 @@ pub struct Beginning {
     pub identity: Identity,
     /// The founding members, when this member is one of them.
     pub founders: Option<BTreeMap<u64, Peer>>,
+    /// A founding member that has no data: nothing here tells whether it had some once.
+    pub is_without_data: bool,
 }
 
 pub fn hash_id<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
@@ -84,7 +86,7 @@ pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<Pe
             )));
         }
         let founders = founders.contains_key(&identity.member_id).then_some(founders);
-        return Ok(Beginning { identity, founders });
+        return Ok(Beginning { identity, founders, is_without_data: false });
     }
     let own = initial.iter().find(|peer| peer.name == options.name).ok_or_else(|| {
         Error::Options(format!("--initial-cluster has no member {:?}, which --name says this is", options.name))
@@ -92,7 +94,7 @@ pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<Pe
     if options.initial_cluster_state == InitialState::Existing {
         let others: Vec<Peer> = initial.iter().filter(|peer| peer.name != options.name).cloned().collect();
         let identity = identify(&Dialer::new(0, tls), own, &others).await?;
-        return Ok(Beginning { identity, founders: None });
+        return Ok(Beginning { identity, founders: None, is_without_data: false });
     }
     let ids: Vec<[u8; 8]> = founders.keys().map(|id| id.to_be_bytes()).collect();
     let identity = Identity {
@@ -100,7 +102,7 @@ pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<Pe
         member_id: founding_member_id(own, &options.initial_cluster_token),
         name: options.name.clone(),
     };
-    Ok(Beginning { identity, founders: Some(founders) })
+    Ok(Beginning { identity, founders: Some(founders), is_without_data: true })
 }
 
 /// Asks the members as whom this one was added. They may be starting too, so it asks for a while.
@@ -109,7 +111,7 @@ async fn identify(dialer: &Dialer, own: &Peer, others: &[Peer]) -> Result<Identi
     for _ in 0..30 {
         for other in others {
             let mut client = dialer.client(other).map_err(|status| Error::Options(status.message().to_owned()))?;
-            let answer = match client.identify(wire::IdentifyRequest {}).await {
+            let answer = match client.identify(wire::IdentifyRequest { asker: 0 }).await {
                 Ok(answer) => answer.into_inner(),
                 Err(status) => {
                     last = format!("{}: {}", other.name, status.message());

@@ -14,6 +14,7 @@ mod journal;
 mod leases;
 mod member;
 pub mod mvcc;
+mod novelty;
 mod offline;
 mod options;
 mod raft;
@@ -52,4 +53,6 @@ pub enum Error {
     Listen { url: String, source: std::io::Error },
     #[error("raft: {0}")]
     Consensus(String),
+    #[error("stopped before it took part")]
+    Stopped,
 }

@@ -20,8 +20,9 @@ use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
 use crate::mvcc::Limits;
+use crate::novelty;
 use crate::options::{CompactionMode, Options, duration};
-use crate::raft::{Consensus, Dialer, KEPT_ENTRIES, Log, Machine, PeerDoor, PeerTls, Settings};
+use crate::raft::{Consensus, Dialer, Entrance, KEPT_ENTRIES, Log, Machine, PeerDoor, PeerTls, Settings};
 use crate::watch;
 
 const DEFAULT_QUOTA: u64 = 2 << 30;
@@ -37,7 +38,11 @@ pub struct Running {
 
 /// Runs a member until the process is asked to end, or until it can go on no longer.
 pub async fn run(options: Options, process: Process) -> Result<(), Error> {
-    let running = start(options, &process).await?;
+    let running = match start(options, &process).await {
+        // It was told to stop before it took part.
+        Err(_) if process.shutdown.has_begun() => return Ok(()),
+        started => started?,
+    };
     running.until_ended(&process.shutdown).await
 }
 
@@ -47,7 +52,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
     serve_metrics(&options, process).await?;
     let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{}.raftstore", options.name)));
     let peer_tls = peer_client_tls(&options)?;
-    let Beginning { identity, founders } = begin(&options, &data_dir, peer_tls.clone()).await?;
+    let Beginning { identity, founders, is_without_data } = begin(&options, &data_dir, peer_tls.clone()).await?;
     tracing::info!(
         name = identity.name,
         member = format!("{:x}", identity.member_id),
@@ -55,6 +60,15 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         data_dir = %data_dir.display(),
         "starting"
     );
+    let entrance = Entrance::new(identity.cluster_id, is_without_data);
+    open_peer_doors(&options, &entrance, &process.shutdown).await?;
+    if let Some(founders) = founders.as_ref().filter(|_| is_without_data) {
+        let dialer = Dialer::new(identity.cluster_id, peer_tls.clone());
+        tokio::select! {
+            is_new = novelty::assure(&dialer, &identity, founders) => is_new?,
+            () = process.shutdown.begun() => return Err(Error::Stopped),
+        }
+    }
     let hub = Arc::new(watch::Hub::default());
     let (directory, reserve, cache) = (data_dir.clone(), options.disk_reserve_bytes, options.state_cache_bytes);
     let (opened_identity, opened_hub) = (identity.clone(), hub.clone());
@@ -81,7 +95,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
     consensus.heed_departures();
     register_metrics(process, &consensus);
     let leases = Leases::new(consensus.clone());
-    open_peer_doors(&options, &consensus, &leases, &process.shutdown).await?;
+    entrance.open(PeerDoor::service(consensus.clone(), leases.clone()));
     if let Some(founders) = founders.filter(|_| is_new) {
         consensus.initialize(founders).await?;
     }
@@ -258,14 +272,9 @@ async fn open_doors(
     Ok(bound)
 }
 
-async fn open_peer_doors(
-    options: &Options,
-    consensus: &Arc<Consensus>,
-    leases: &Leases,
-    shutdown: &Shutdown,
-) -> Result<(), Error> {
+async fn open_peer_doors(options: &Options, entrance: &Entrance, shutdown: &Shutdown) -> Result<(), Error> {
     let tls = door_tls(peer_files(options)?, &options.peer_cert_allowed_cn)?;
-    let routes = Routes::new(PeerDoor::service(consensus.clone(), leases.clone()));
+    let routes = Routes::new(entrance.clone());
     open_doors("peer", &options.listen_peer_urls, tls, &routes, shutdown).await.map(drop)
 }
 

@@ -106,7 +106,7 @@ async fn look(dialer: &Dialer, cluster_id: u64, peer: &Peer) -> Other {
         _ => return Other::Unknown,
     }
     let Ok(mut client) = dialer.client(peer) else { return Other::Unknown };
-    match tokio::time::timeout(PATIENCE, client.identify(wire::IdentifyRequest {})).await {
+    match tokio::time::timeout(PATIENCE, client.identify(wire::IdentifyRequest { asker: 0 })).await {
         Ok(Ok(answer)) if answer.get_ref().cluster_id == cluster_id => Other::Answers,
         Ok(Ok(_)) => Other::Down,
         _ => Other::Unknown,

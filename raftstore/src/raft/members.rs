@@ -1,6 +1,7 @@
 //! Changes of the membership, on the leader and by way of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use keelson_wire::raft as wire;
 use keelson_wire::raft::change_members_request::Change;
@@ -11,6 +12,9 @@ use tonic::Status;
 use super::consensus::Consensus;
 use super::types::{Peer, TypeConfig};
 use crate::refusal::Refusal;
+
+/// How long it may take to see what is committed, for one who asks whether it is known.
+const LOOK: Duration = Duration::from_secs(2);
 
 type Failed = RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
 
@@ -30,6 +34,20 @@ fn refusal(error: Failed) -> Refusal {
 }
 
 impl Consensus {
+    /// Whether this member of the cluster has ever taken part; None if that cannot be told at present.
+    pub(super) async fn knows(&self, id: u64) -> Option<bool> {
+        let has_taken_part = || {
+            let was_introduced = self.machine().state().members.contains_key(&id);
+            was_introduced || self.matched(id).is_some_and(|index| index > 0)
+        };
+        if has_taken_part() {
+            return Some(true);
+        }
+        // What is committed may not have come here yet.
+        let passed = tokio::time::timeout(LOOK, self.read_barrier()).await;
+        matches!(passed, Ok(Ok(()))).then(has_taken_part)
+    }
+
     /// Carries out the change here if this member leads, else asks the leader to.
     pub async fn change_members(&self, change: Change, voter: bool) -> Result<(), Status> {
         let leadership = self.leadership();
@@ -89,12 +107,16 @@ impl Consensus {
 
     /// As etcd judges it: the learner has nine tenths of the leader's log.
     fn is_in_sync(&self, id: u64) -> bool {
+        let last = self.last_log_index();
+        self.matched(id).is_some_and(|matched| matched * 10 >= last * 9)
+    }
+
+    /// How far the other member's log is known to be the same as this one's, if this member leads.
+    fn matched(&self, id: u64) -> Option<u64> {
         use openraft::async_runtime::watch::WatchReceiver as _;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let last = metrics.last_log_index.unwrap_or(0);
-        let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).cloned().flatten());
-        matched.is_some_and(|matched| matched.index * 10 >= last * 9)
+        metrics.replication.as_ref()?.get(&id).cloned().flatten().map(|matched| matched.index)
     }
 
     pub(super) async fn remove_member_here(&self, id: u64) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@
 mod codec;
 mod consensus;
 mod departure;
+mod entrance;
 mod forward;
 mod log;
 mod log_writer;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 #[cfg(test)]
 pub use codec::{entry_to_wire, vote_to_wire};
 pub use consensus::{Consensus, KEPT_ENTRIES, Settings};
+pub use entrance::Entrance;
 pub use log::Log;
 #[cfg(test)]
 pub use log_writer::LogWriter;

@@ -255,11 +255,17 @@ impl Raft for PeerDoor {
 
     async fn identify(
         &self,
-        _request: Request<wire::IdentifyRequest>,
+        request: Request<wire::IdentifyRequest>,
     ) -> Result<Response<wire::IdentifyResponse>, Status> {
         let node = |(id, peer, _): (u64, Peer, bool)| wire::Node { id, name: peer.name, peer_urls: peer.urls };
         let members = self.consensus.members().into_iter().map(node).collect();
-        Ok(Response::new(wire::IdentifyResponse { cluster_id: self.consensus.cluster_id(), members }))
+        let is_young = self.consensus.last_log_index() == 0;
+        let knows_asker = match request.into_inner().asker {
+            asker if asker == 0 || is_young => None,
+            asker => self.consensus.knows(asker).await,
+        };
+        let cluster_id = self.consensus.cluster_id();
+        Ok(Response::new(wire::IdentifyResponse { cluster_id, members, is_young, knows_asker }))
     }
 }
 

@@ -200,3 +200,48 @@ async fn a_member_joins_by_snapshot_and_a_member_leaves() {
     kv.put(put("alone-again", "x")).await.expect("put");
     cluster.members[0].kill();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founding_member_that_lost_its_data_is_told_from_one_that_is_late() {
+    let mut cluster = Cluster::new(3);
+    // A quorum of the founders is enough to begin.
+    cluster.members[0].start();
+    cluster.members[1].start();
+    cluster.members[0].kv().await.put(put("k", "v")).await.expect("a quorum");
+    // Late, and new: it takes part.
+    cluster.members[2].start();
+    let kept = cluster.members[2].kv().await.range(get("k")).await.expect("a linearizable read").into_inner();
+    assert_eq!(kept.kvs[0].value, "v");
+    let mut members = etcd::cluster_client::ClusterClient::new(cluster.members[0].channel().await);
+    let lists = || async {
+        let mut members = members.clone();
+        let list = members.member_list(etcd::MemberListRequest { linearizable: true }).await.expect("a list");
+        list.into_inner().members
+    };
+    crate::harness_wait(|| async { lists().await.iter().all(|member| !member.client_ur_ls.is_empty()) }).await;
+
+    cluster.members[2].kill();
+    let data = cluster.members[2].data_dir.clone();
+    std::fs::remove_dir_all(&data).expect("its data");
+    // The same flags and the same id, and what it voted and stored is gone.
+    cluster.members[2].start();
+    let log = cluster.members[2].fails().await;
+    assert!(log.contains("has already been bootstrapped, and its data is gone"), "{log}");
+    assert!(!data.exists(), "a refused member leaves nothing behind");
+    // Also by the word of one that has no quorum.
+    cluster.members[0].kill();
+    cluster.members[2].start();
+    cluster.members[2].fails().await;
+    cluster.members[0].start();
+    cluster.members[0].kv().await;
+
+    // As the message says.
+    let gone = lists().await.into_iter().find(|member| member.name == "m3").expect("it is listed");
+    members.member_remove(etcd::MemberRemoveRequest { id: gone.id }).await.expect("it is removed");
+    let peer_ur_ls = vec![cluster.members[2].peer_url()];
+    members.member_add(etcd::MemberAddRequest { peer_ur_ls, is_learner: false }).await.expect("it is added");
+    cluster.members[2].flags.extend(["--initial-cluster-state", "existing"].map(str::to_owned));
+    cluster.members[2].start();
+    let kept = cluster.members[2].kv().await.range(get("k")).await.expect("a linearizable read").into_inner();
+    assert_eq!(kept.kvs[0].value, "v");
+}

@@ -104,6 +104,21 @@ impl Member {
         process.wait().expect("it ends").success()
     }
 
+    /// Waits until the member ends by itself, which must be with an error, and gives its log.
+    pub async fn fails(&mut self) -> String {
+        let mut process = self.process.take().expect("it was started");
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = process.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(started.elapsed() < PATIENCE, "{} does not end", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(!status.success(), "{} ended well", self.name);
+        std::fs::read_to_string(self.data_dir.with_extension("log")).expect("a log")
+    }
+
     pub async fn kv(&self) -> KvClient<Channel> {
         let channel = self.channel().await;
         KvClient::new(channel).max_decoding_message_size(usize::MAX)
