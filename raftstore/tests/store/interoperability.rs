@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Cluster, Member, own_loopback};
+use keelson_wire::etcdserverpb as etcd;
+
+use crate::harness::{Cluster, Member, own_loopback, prefix};
 
 fn etcdctl(member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new("etcdctl")
@@ -55,4 +57,94 @@ async fn etcdctl_does_its_work() {
     assert_eq!(ok(&["alarm", "list"], ""), "");
     assert_eq!(ok(&["put", "a", "still here"], ""), "OK\n");
     assert_eq!(ok(&["lock", "guarded", "echo", "held"], ""), "held\n");
+
+    let lease = ok(&["lease", "grant", "1000"], "");
+    let lease = lease.split(' ').nth(1).expect("its id");
+    assert_eq!(ok(&["put", "leased", "1", "--lease", lease], ""), "OK\n");
+    assert!(ok(&["lease", "timetolive", lease, "--keys"], "").contains("attached keys([leased])"));
+    assert!(ok(&["lease", "keep-alive", "--once", lease], "").contains("keepalived with TTL(1000)"));
+    assert!(ok(&["lease", "revoke", lease], "").contains("revoked"));
+    assert_eq!(ok(&["get", "leased"], ""), "");
+
+    let backup = cluster.directory.path().join("backup.db");
+    let backup = backup.to_str().expect("a path");
+    assert!(ok(&["snapshot", "save", backup], "").contains("Snapshot saved at"));
+    assert!(ok(&["snapshot", "save", backup], "").contains("Snapshot saved at"), "also over an older one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_changes_the_members() {
+    let cluster = Cluster::started(3);
+    let leader = cluster.leader().await;
+    let member = &cluster.members[leader];
+    let ok = |arguments: &[&str]| {
+        let (success, text) = etcdctl(member, arguments, "");
+        assert!(success, "{arguments:?}: {text}");
+        text
+    };
+    let id_of = |name: &str| {
+        let list = ok(&["member", "list"]);
+        let line = list.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name} is not in {list}"));
+        line.split(',').next().expect("an id").to_owned()
+    };
+    let other = &cluster.members[(leader + 1) % 3];
+    assert!(ok(&["move-leader", &id_of(&other.name)]).contains("Leadership transferred"));
+    let added = ok(&["member", "add", "m4", "--learner", "--peer-urls", "http://127.0.0.1:1"]);
+    assert!(added.contains("added to cluster"), "{added}");
+    assert!(ok(&["member", "list"]).contains("http://127.0.0.1:1"));
+    let learner = added.split(' ').nth(1).expect("an id");
+    let (success, text) = etcdctl(other, &["member", "promote", learner], "");
+    assert!(!success && text.contains("can only promote a learner member which is in sync with leader"), "{text}");
+    assert!(ok(&["member", "update", learner, "--peer-urls", "http://127.0.0.1:2"]).contains("updated in cluster"));
+    assert!(ok(&["member", "remove", learner]).contains("removed from cluster"));
+    assert!(!ok(&["member", "list"]).contains(learner));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_election_goes_to_one_and_then_to_the_next() {
+    let cluster = Cluster::started(1);
+    let member = &cluster.members[0];
+    member.channel().await;
+    let endpoints = format!("{}:{}", own_loopback(), member.client_port);
+    let campaign = |value: &str| {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoints, "elect", "office", value]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("etcdctl is installed")
+    };
+    let holder = || async {
+        let mut kv = member.kv().await;
+        let office = etcd::RangeRequest {
+            sort_target: etcd::range_request::SortTarget::Create as i32,
+            sort_order: etcd::range_request::SortOrder::Ascend as i32,
+            ..prefix("office/")
+        };
+        let found = kv.range(office).await.expect("a range").into_inner().kvs;
+        (found.len(), found.first().map(|first| first.value.clone()).unwrap_or_default())
+    };
+    let mut first = campaign("first");
+    crate::harness_wait(|| async { holder().await.0 == 1 }).await;
+    let mut second = campaign("second");
+    crate::harness_wait(|| async { holder().await.0 == 2 }).await;
+    assert_eq!(holder().await.1, "first");
+    // It resigns when it is told to end.
+    let asked = Command::new("kill").args(["-INT", &first.id().to_string()]).status().expect("kill runs");
+    assert!(asked.success());
+    first.wait().expect("it ends");
+    crate::harness_wait(|| async { holder().await.1 == "second" }).await;
+    second.kill().expect("it runs");
+    second.wait().expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_is_answered() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    let cluster = Cluster::started(1);
+    let mut health = HealthClient::new(cluster.members[0].channel().await);
+    let all = HealthCheckRequest { service: String::new() };
+    let answer = health.check(all).await.expect("an answer").into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    let unknown = HealthCheckRequest { service: "no such service".to_owned() };
+    assert_eq!(health.check(unknown).await.expect_err("it is unknown").code(), tonic::Code::NotFound);
 }
