@@ -286,13 +286,14 @@ async fn open_client_doors(
     let (ca, certificate) = (options.trusted_ca_file.as_deref(), options.cert_file.as_deref());
     let files = files(ca, certificate, options.key_file.as_deref(), "")?;
     let tls = door_tls(files, &options.client_cert_allowed_cn)?;
-    let interval = &options.watch_progress_notify_interval;
-    let progress_interval = duration(interval)
-        .filter(|interval| !interval.is_zero())
-        .ok_or_else(|| Error::Options(format!("--watch-progress-notify-interval: {interval:?} is no time")))?;
+    let time = |flag: &str, text: &String| {
+        let time = duration(text).filter(|time| !time.is_zero());
+        time.ok_or_else(|| Error::Options(format!("--{flag}: {text:?} is no time")))
+    };
     let header = requests.clone();
     let settings = watch::Settings {
-        progress_interval,
+        progress_interval: time("watch-progress-notify-interval", &options.watch_progress_notify_interval)?,
+        patience: time("watch-stall-timeout", &options.watch_stall_timeout)?,
         fragment_bytes: options.max_request_bytes as usize,
         header: Arc::new(move |revision| header.header(revision)),
     };

@@ -78,6 +78,9 @@ pub struct Options {
     /// How often a quiet watch that wants it is told how far it is.
     #[arg(long, default_value = "10m", alias = "experimental-watch-progress-notify-interval")]
     pub watch_progress_notify_interval: String,
+    /// A client that takes no answer of its watches for this time, though there are some, is told so and must watch again.
+    #[arg(long, default_value = "1m")]
+    pub watch_stall_timeout: String,
 
     /// The client door's certificate.
     #[arg(long)]

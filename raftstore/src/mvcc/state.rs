@@ -35,7 +35,7 @@ pub struct Position {
     pub membership: Arc<wire::StoredMembership>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Seconds, as granted.
     pub ttl: i64,

@@ -13,9 +13,9 @@ use keelson_wire::etcdserverpb::watch_request::RequestUnion;
 use keelson_wire::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use keelson_wire::mvccpb::Event;
 use prost::Message as _;
-use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
+use super::answers::{Answers, Closed};
 use super::feed::{Watcher, changes};
 use super::hub::Bell;
 use super::interest::Interest;
@@ -32,18 +32,18 @@ const NO_WATCH: i64 = -1;
 pub struct Settings {
     /// How often a quiet watch that asked for it is told how far it is.
     pub progress_interval: Duration,
+    /// A client that takes no answer for this time is given up.
+    pub patience: Duration,
     /// Fragments of answers for watches that want them are not larger.
     pub fragment_bytes: usize,
     pub header: Arc<dyn Fn(i64) -> ResponseHeader + Send + Sync>,
 }
 
-pub type Responses = mpsc::Sender<Result<WatchResponse, Status>>;
-
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("the client has gone")]
-    Gone,
+    #[error("the client takes no answers")]
+    Closed(Closed),
     #[error(transparent)]
     Disk(#[from] crate::disk::Error),
 }
@@ -51,7 +51,7 @@ enum Ended {
 pub struct WatchStream {
     machine: Arc<Machine>,
     settings: Settings,
-    responses: Responses,
+    answers: Answers,
     id: u64,
     bell: Arc<Bell>,
     watchers: HashMap<i64, Watcher>,
@@ -70,14 +70,14 @@ impl WatchStream {
         machine: Arc<Machine>,
         settings: Settings,
         mut requests: Streaming<WatchRequest>,
-        responses: Responses,
+        answers: Answers,
     ) {
         let (id, bell) = machine.hub().join();
         let cursor = machine.revision();
         let mut stream = Self {
             machine,
             settings,
-            responses,
+            answers,
             id,
             bell: bell.clone(),
             watchers: HashMap::new(),
@@ -101,10 +101,15 @@ impl WatchStream {
             };
             match outcome {
                 Ok(()) => {}
-                Err(Ended::Gone) => return,
+                Err(Ended::Closed(Closed::Gone)) => return,
+                Err(Ended::Closed(Closed::Stalled)) => {
+                    let watches = stream.watchers.len();
+                    tracing::warn!(watches, "a client takes no answers of its watches: its stream is given up");
+                    return;
+                }
                 Err(Ended::Disk(error)) => {
                     tracing::error!(%error, "a watch cannot read the history");
-                    let _ = stream.responses.send(Err(Status::internal(error.to_string()))).await;
+                    let _ = stream.answers.send(Err(Status::internal(error.to_string()))).await;
                     return;
                 }
             }
@@ -350,9 +355,9 @@ impl WatchStream {
         WatchResponse { header: Some((self.settings.header)(revision)), ..Default::default() }
     }
 
-    /// Waits while the client does not read: that is all that a slow client costs.
+    /// Waits while the client does not read, for a while.
     async fn send(&self, response: WatchResponse) -> Result<(), Ended> {
-        self.responses.send(Ok(response)).await.map_err(|_| Ended::Gone)
+        self.answers.send(Ok(response)).await.map_err(Ended::Closed)
     }
 }
 

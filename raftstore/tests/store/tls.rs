@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use keelson_wire::etcdserverpb::kv_client::KvClient;
+use keelson_wire::raft::raft_client::RaftClient;
+use keelson_wire::raft::{AppendRequest, IdentifyRequest, ProposeRequest, Vote, VoteRequest};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
@@ -87,4 +89,69 @@ async fn only_the_names_on_the_list_come_in() {
         client.range(get("a")).await.expect_err(who);
     }
     assert_eq!(api.range(get("a")).await.expect("read").into_inner().count, 1);
+}
+
+/// Clients and peers have CAs of their own, and a certificate of the one is worth nothing at the other's door.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_authorities_and_another_clusters_peer() {
+    let mut cluster = Cluster::new(1);
+    let (clients, peers) = (Authority::new(), Authority::new());
+    let directory = |name: &str| {
+        let directory = cluster.directory.path().join(name);
+        std::fs::create_dir(&directory).expect("made");
+        directory
+    };
+    let [client_ca, certificate, key] = clients.write(&directory("clients"), "keelson:raftstore");
+    let [peer_ca, peer_certificate, peer_key] = peers.write(&directory("peers"), "keelson:raftstore");
+    let member = &mut cluster.members[0];
+    let client_url = format!("https://{}:{}", own_loopback(), member.client_port);
+    let peer_url = format!("https://{}:{}", own_loopback(), member.peer_port);
+    member.flags = vec![
+        format!("--listen-client-urls={client_url}"),
+        format!("--listen-peer-urls={peer_url}"),
+        format!("--initial-advertise-peer-urls={peer_url}"),
+        format!("--trusted-ca-file={client_ca}"),
+        format!("--cert-file={certificate}"),
+        format!("--key-file={key}"),
+        format!("--peer-trusted-ca-file={peer_ca}"),
+        format!("--peer-cert-file={peer_certificate}"),
+        format!("--peer-key-file={peer_key}"),
+        "--client-cert-auth".to_owned(),
+    ];
+    member.start();
+    let connect = |url: &str, of: &Authority, as_whom: &Authority| {
+        let (certificate, key) = as_whom.identity("keelson:raftstore");
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&of.pem));
+        let tls = tls.identity(Identity::from_pem(certificate, key));
+        Channel::from_shared(url.to_owned()).expect("a URL").tls_config(tls).expect("TLS").connect_lazy()
+    };
+    let mut kv = KvClient::new(connect(&client_url, &clients, &clients));
+    let started = std::time::Instant::now();
+    while let Err(status) = kv.put(put("a", "1")).await {
+        assert!(started.elapsed() < PATIENCE, "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let mut wrong = KvClient::new(connect(&client_url, &clients, &peers));
+    wrong.range(get("a")).await.expect_err("a peer's certificate at the clients' door");
+    let mut wrong = RaftClient::new(connect(&peer_url, &peers, &clients));
+    wrong.identify(IdentifyRequest { asker: 0 }).await.expect_err("a client's certificate at the peers' door");
+
+    let mut peer = RaftClient::new(connect(&peer_url, &peers, &peers));
+    let own = peer.identify(IdentifyRequest { asker: 0 }).await.expect("it says who it is").into_inner();
+    let id = own.members[0].id;
+    // Of another cluster, and sure to lead: nothing of it may be believed.
+    let vote = Some(Vote { term: 1_000, node: 7, committed: true });
+    let other = own.cluster_id ^ 1;
+    let refused = |status: tonic::Status| {
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
+        assert_eq!(status.message(), "cluster ID mismatch");
+    };
+    let ask = VoteRequest { cluster_id: other, target: id, vote, ..Default::default() };
+    refused(peer.vote(ask.clone()).await.expect_err("a vote"));
+    refused(peer.pre_vote(ask).await.expect_err("a pre-vote"));
+    refused(peer.propose(ProposeRequest { cluster_id: other, ..Default::default() }).await.expect_err("a proposal"));
+    let append = AppendRequest { cluster_id: other, target: id, vote, ..Default::default() };
+    let mut answers = peer.append(futures::stream::iter([append])).await.expect("a stream").into_inner();
+    assert!(!matches!(answers.message().await, Ok(Some(_))), "an append of another cluster is answered");
+    assert_eq!(kv.put(put("a", "2")).await.expect("it still leads").into_inner().header.expect("a header").revision, 3);
 }

@@ -30,6 +30,21 @@ impl Watching {
         self.requests.send(etcd::WatchRequest { request_union: Some(request) }).await.expect("asked");
     }
 
+    /// One watch of each key, asked for without waiting for the answers.
+    async fn create(&mut self, keys: Vec<String>) {
+        let (requests, count) = (self.requests.clone(), keys.len());
+        tokio::spawn(async move {
+            for key in keys {
+                let create = etcd::WatchCreateRequest { key: key.into(), ..Default::default() };
+                let request_union = Some(RequestUnion::CreateRequest(create));
+                requests.send(etcd::WatchRequest { request_union }).await.expect("asked");
+            }
+        });
+        for _ in 0..count {
+            assert!(self.next().await.created);
+        }
+    }
+
     async fn next(&mut self) -> etcd::WatchResponse {
         let next = tokio::time::timeout(PATIENCE, self.responses.message()).await.expect("in time");
         next.expect("no error").expect("not ended")
@@ -158,4 +173,82 @@ async fn the_pipeline_answers_every_call_by_its_id() {
     let response = responses.message().await.expect("no error").expect("not ended");
     let Some(answer::Response::ReadIndex(index)) = &response.answers[0].response else { panic!() };
     assert_eq!(index.header.as_ref().expect("a header").revision, 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_watches_of_one_connection_each_see_their_own() {
+    const WATCHES: i64 = 10_000;
+    let cluster = Cluster::started(1);
+    let mut kv = cluster.members[0].kv().await;
+    let mut flood = Watching::open(&cluster.members[0]).await;
+    flood.create((0..WATCHES).map(|number| format!("k/{number}")).collect()).await;
+    // One that all of them wait for, and then one of each.
+    for number in [0, WATCHES / 2, WATCHES - 1] {
+        kv.put(put(&format!("k/{number}"), "1")).await.expect("put");
+        let response = flood.next().await;
+        assert_eq!((response.watch_id, response.events.len()), (number, 1));
+    }
+    flood.create(vec!["s".to_owned(); WATCHES as usize]).await;
+    kv.put(put("s", "for all")).await.expect("put");
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..WATCHES {
+        let response = flood.next().await;
+        assert_eq!(response.events.len(), 1);
+        assert!(told.insert(response.watch_id), "watch {} is told twice", response.watch_id);
+    }
+    assert_eq!((told.first(), told.last()), (Some(&WATCHES), Some(&(2 * WATCHES - 1))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_answers_is_given_up_with_a_reason_and_can_go_on_behind_them() {
+    let mut cluster = Cluster::new(1);
+    cluster.members[0].flags.push("--watch-stall-timeout=100ms".to_owned());
+    cluster.members[0].start();
+    let member = &cluster.members[0];
+    let mut kv = member.kv().await;
+    let mut slow = Watching::open(member).await;
+    slow.ask(RequestUnion::CreateRequest(all(0))).await;
+    assert!(slow.next().await.created);
+    let mut lively = Watching::open(member).await;
+    lively.ask(RequestUnion::CreateRequest(all(0))).await;
+    assert!(lively.next().await.created);
+    // Far more than HTTP/2 lets through unread.
+    const PUTS: i64 = 64;
+    for number in 0..PUTS {
+        kv.put(put(&format!("k{number}"), vec![b'x'; 1 << 20])).await.expect("put");
+        let mut seen = 0;
+        while seen == 0 {
+            seen = lively.next().await.events.len();
+        }
+    }
+    let log = member.data_dir.with_extension("log");
+    let given_up = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("takes no answers")) };
+    crate::harness_wait(given_up).await;
+    // It reads on: what was on its way, then the reason.
+    let mut last = 1;
+    let reason = loop {
+        match slow.responses.message().await {
+            Ok(Some(response)) => {
+                for event in response.events {
+                    let revision = event.kv.expect("a key").mod_revision;
+                    assert_eq!(revision, last + 1);
+                    last = revision;
+                }
+            }
+            Ok(None) => panic!("it ended without a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason.code(), tonic::Code::ResourceExhausted, "{reason}");
+    assert!(reason.message().contains("the client took no answer for 100ms"), "{reason}");
+    assert!(last < 1 + PUTS);
+    let mut again = Watching::open(member).await;
+    again.ask(RequestUnion::CreateRequest(all(last + 1))).await;
+    while last < 1 + PUTS {
+        for event in again.next().await.events {
+            let revision = event.kv.expect("a key").mod_revision;
+            assert_eq!(revision, last + 1);
+            last = revision;
+        }
+    }
 }
