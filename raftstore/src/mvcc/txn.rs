@@ -37,31 +37,38 @@ impl Path {
         Ok(Self { succeeded, nested })
     }
 
-    /// Whether each operation on the path can be carried out.
+    /// Whether each operation on the path can be carried out. As in etcd, all puts are looked at before any range: which
+    /// of two faults is told depends on it.
     pub fn check(&self, state: &State, txn: &TxnRequest) -> Result<(), Refusal> {
+        self.check_each(txn, &|request| match request {
+            Request::RequestPut(put) if (put.ignore_value || put.ignore_lease) && state.newest(&put.key).is_none() => {
+                Err(Refusal::KeyNotFound)
+            }
+            Request::RequestPut(put) if put.lease != 0 && !state.leases.contains_key(&put.lease) => {
+                Err(Refusal::LeaseNotFound)
+            }
+            _ => Ok(()),
+        })?;
+        self.check_each(txn, &|request| match request {
+            Request::RequestRange(range) if range.revision > state.revision => Err(Refusal::FutureRevision),
+            Request::RequestRange(range) if range.revision > 0 && range.revision < state.compacted => {
+                Err(Refusal::Compacted)
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn check_each(&self, txn: &TxnRequest, check: &impl Fn(&Request) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let mut nested = self.nested.iter();
         for operation in branch(txn, self.succeeded) {
             match &operation.request {
-                Some(Request::RequestRange(range)) if range.revision > state.revision => {
-                    return Err(Refusal::FutureRevision);
-                }
-                Some(Request::RequestRange(range)) if range.revision > 0 && range.revision < state.compacted => {
-                    return Err(Refusal::Compacted);
-                }
-                Some(Request::RequestPut(put)) => {
-                    if (put.ignore_value || put.ignore_lease) && state.newest(&put.key).is_none() {
-                        return Err(Refusal::KeyNotFound);
-                    }
-                    if put.lease != 0 && !state.leases.contains_key(&put.lease) {
-                        return Err(Refusal::LeaseNotFound);
-                    }
-                }
                 Some(Request::RequestTxn(txn)) => {
                     if let Some(path) = nested.next() {
-                        path.check(state, txn)?;
+                        path.check_each(txn, check)?;
                     }
                 }
-                _ => {}
+                Some(request) => check(request)?,
+                None => {}
             }
         }
         Ok(())

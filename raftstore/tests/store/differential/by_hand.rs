@@ -155,6 +155,11 @@ async fn what_is_picked_by_hand_is_answered_alike() {
         txn(vec![put_operation("n3"), nested(vec![read(), nested(vec![put_operation("n4")], vec![])], vec![]), read()]),
         txn(vec![delete("n", "o"), delete("n", "o"), put_operation("p")]),
         txn(vec![operation(Request::RequestRange(etcd::RangeRequest { revision: 1_000, ..range(b"n", b"") }))]),
+        // Two faults: which is told?
+        txn(vec![
+            operation(Request::RequestRange(etcd::RangeRequest { revision: 1_000, ..range(b"n", b"") })),
+            operation(Request::RequestPut(etcd::PutRequest { lease: 99, ..put("n", "v") })),
+        ]),
         txn(vec![put_operation(""), read()]),
         txn(vec![etcd::RequestOp { request: None }]),
         txn((0..128).map(|number| put_operation(&format!("m{number}"))).collect()),

@@ -7,6 +7,7 @@ mod by_hand;
 mod compare;
 mod generate;
 mod sides;
+mod twice;
 mod watches;
 
 use generate::Generator;
