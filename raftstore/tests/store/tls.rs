@@ -147,7 +147,7 @@ async fn two_authorities_and_another_clusters_peer() {
         assert_eq!(status.message(), "cluster ID mismatch");
     };
     let ask = VoteRequest { cluster_id: other, target: id, vote, ..Default::default() };
-    refused(peer.vote(ask.clone()).await.expect_err("a vote"));
+    refused(peer.vote(ask).await.expect_err("a vote"));
     refused(peer.pre_vote(ask).await.expect_err("a pre-vote"));
     refused(peer.propose(ProposeRequest { cluster_id: other, ..Default::default() }).await.expect_err("a proposal"));
     let append = AppendRequest { cluster_id: other, target: id, vote, ..Default::default() };
