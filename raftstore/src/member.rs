@@ -40,7 +40,7 @@ pub struct Running {
 pub async fn run(options: Options, process: Process) -> Result<(), Error> {
     let running = match start(options, &process).await {
         // It was told to stop before it took part.
-        Err(_) if process.shutdown.has_begun() => return Ok(()),
+        Err(Error::Stopped) => return Ok(()),
         started => started?,
     };
     running.until_ended(&process.shutdown).await
@@ -62,8 +62,8 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
     );
     let entrance = Entrance::new(identity.cluster_id, is_without_data);
     open_peer_doors(&options, &entrance, &process.shutdown).await?;
+    let dialer = Dialer::new(identity.cluster_id, peer_tls);
     if let Some(founders) = founders.as_ref().filter(|_| is_without_data) {
-        let dialer = Dialer::new(identity.cluster_id, peer_tls.clone());
         tokio::select! {
             is_new = novelty::assure(&dialer, &identity, founders) => is_new?,
             () = process.shutdown.begun() => return Err(Error::Stopped),
@@ -90,8 +90,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         quota: if options.quota_backend_bytes == 0 { DEFAULT_QUOTA } else { options.quota_backend_bytes },
         kept_entries: KEPT_ENTRIES,
     };
-    let consensus =
-        Consensus::start(settings, log, machine.clone(), Dialer::new(identity.cluster_id, peer_tls)).await?;
+    let consensus = Consensus::start(settings, log, machine.clone(), dialer).await?;
     consensus.heed_departures();
     register_metrics(process, &consensus);
     let leases = Leases::new(consensus.clone());

@@ -7,7 +7,7 @@ use http::Method;
 use keelson_tests::harness::Result;
 
 use crate::connection::Server;
-use crate::loop_connection::LoopConnection;
+use crate::plain::PlainConnection;
 
 /// Warm-up before anything counts.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub async fn closed_loop(
     let end = start + Duration::from_secs(seconds);
     let mut tasks = Vec::new();
     for client in 0..clients {
-        let mut connection = LoopConnection::open(server).await?;
+        let mut connection = PlainConnection::open(server).await?;
         let request = request.clone();
         tasks.push(tokio::spawn(async move {
             let mut times = Vec::new();

@@ -8,8 +8,8 @@
 
 mod connection;
 mod load;
-mod loop_connection;
 mod memory;
+mod plain;
 mod rows;
 mod table;
 mod watch;

@@ -7,11 +7,15 @@ use keelson_wire::etcdserverpb as etcd;
 
 use crate::harness::{Cluster, Member, own_loopback, prefix};
 
+fn command(member: &Member, arguments: &[&str]) -> Command {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3");
+    command.args(["--endpoints", &format!("{}:{}", own_loopback(), member.client_port)]).args(arguments);
+    command
+}
+
 fn etcdctl(member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
-    let mut child = Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &format!("{}:{}", own_loopback(), member.client_port)])
-        .args(arguments)
+    let mut child = command(member, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -59,7 +63,7 @@ async fn etcdctl_does_its_work() {
     assert_eq!(ok(&["lock", "guarded", "echo", "held"], ""), "held\n");
 
     let lease = ok(&["lease", "grant", "1000"], "");
-    let lease = lease.split(' ').nth(1).expect("its id");
+    let lease = lease.split_whitespace().nth(1).expect("its id");
     assert_eq!(ok(&["put", "leased", "1", "--lease", lease], ""), "OK\n");
     assert!(ok(&["lease", "timetolive", lease, "--keys"], "").contains("attached keys([leased])"));
     assert!(ok(&["lease", "keep-alive", "--once", lease], "").contains("keepalived with TTL(1000)"));
@@ -92,7 +96,7 @@ async fn etcdctl_changes_the_members() {
     let added = ok(&["member", "add", "m4", "--learner", "--peer-urls", "http://127.0.0.1:1"]);
     assert!(added.contains("added to cluster"), "{added}");
     assert!(ok(&["member", "list"]).contains("http://127.0.0.1:1"));
-    let learner = added.split(' ').nth(1).expect("an id");
+    let learner = added.split_whitespace().nth(1).expect("an id");
     let (success, text) = etcdctl(other, &["member", "promote", learner], "");
     assert!(!success && text.contains("can only promote a learner member which is in sync with leader"), "{text}");
     assert!(ok(&["member", "update", learner, "--peer-urls", "http://127.0.0.1:2"]).contains("updated in cluster"));
@@ -105,10 +109,8 @@ async fn an_election_goes_to_one_and_then_to_the_next() {
     let cluster = Cluster::started(1);
     let member = &cluster.members[0];
     member.channel().await;
-    let endpoints = format!("{}:{}", own_loopback(), member.client_port);
     let campaign = |value: &str| {
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &endpoints, "elect", "office", value]);
+        let mut command = command(member, &["elect", "office", value]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("etcdctl is installed")
     };
     let holder = || async {

@@ -8,7 +8,7 @@ use keelson_wire::raft::{AppendRequest, IdentifyRequest, ProposeRequest, Vote, V
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
-use crate::harness::{Cluster, PATIENCE, get, own_loopback, put};
+use crate::harness::{Cluster, Member, PATIENCE, get, own_loopback, put};
 
 struct Authority {
     pem: String,
@@ -43,27 +43,43 @@ impl Authority {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_names_on_the_list_come_in() {
-    let mut cluster = Cluster::new(1);
-    let authority = Authority::new();
-    let [ca, certificate, key] = authority.write(cluster.directory.path(), "keelson:raftstore");
-    let member = &mut cluster.members[0];
-    let client_url = format!("https://{}:{}", own_loopback(), member.client_port);
-    let peer_url = format!("https://{}:{}", own_loopback(), member.peer_port);
+/// Both doors by TLS, with these files (CA, certificate, key). The URLs of clients and of peers.
+fn secure(member: &mut Member, clients: &[String; 3], peers: &[String; 3]) -> (String, String) {
+    let url = |port: u16| format!("https://{}:{port}", own_loopback());
+    let (client_url, peer_url) = (url(member.client_port), url(member.peer_port));
     member.flags = vec![
         format!("--listen-client-urls={client_url}"),
         format!("--listen-peer-urls={peer_url}"),
         format!("--initial-advertise-peer-urls={peer_url}"),
-        format!("--trusted-ca-file={ca}"),
-        format!("--cert-file={certificate}"),
-        format!("--key-file={key}"),
-        format!("--peer-trusted-ca-file={ca}"),
-        format!("--peer-cert-file={certificate}"),
-        format!("--peer-key-file={key}"),
         "--client-cert-auth".to_owned(),
-        "--client-cert-allowed-cn=keelson:apiserver,keelson:operator".to_owned(),
     ];
+    for (prefix, [ca, certificate, key]) in [("", clients), ("peer-", peers)] {
+        member.flags.extend([
+            format!("--{prefix}trusted-ca-file={ca}"),
+            format!("--{prefix}cert-file={certificate}"),
+            format!("--{prefix}key-file={key}"),
+        ]);
+    }
+    (client_url, peer_url)
+}
+
+/// As soon as the door is open.
+async fn first_put(kv: &mut KvClient<Channel>) {
+    let started = std::time::Instant::now();
+    while let Err(status) = kv.put(put("a", "1")).await {
+        assert!(started.elapsed() < PATIENCE, "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_names_on_the_list_come_in() {
+    let mut cluster = Cluster::new(1);
+    let authority = Authority::new();
+    let files = authority.write(cluster.directory.path(), "keelson:raftstore");
+    let member = &mut cluster.members[0];
+    let (client_url, _) = secure(member, &files, &files);
+    member.flags.push("--client-cert-allowed-cn=keelson:apiserver,keelson:operator".to_owned());
     member.start();
     let connect = async |ca: &str, identity: Option<(String, String)>| {
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
@@ -74,11 +90,7 @@ async fn only_the_names_on_the_list_come_in() {
         KvClient::new(endpoint.connect_lazy())
     };
     let mut api = connect(&authority.pem, Some(authority.identity("keelson:apiserver"))).await;
-    let started = std::time::Instant::now();
-    while let Err(status) = api.put(put("a", "1")).await {
-        assert!(started.elapsed() < PATIENCE, "{status}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    first_put(&mut api).await;
     let stranger = Authority::new();
     for (who, identity) in [
         ("another name", Some(authority.identity("system:node:one"))),
@@ -101,23 +113,10 @@ async fn two_authorities_and_another_clusters_peer() {
         std::fs::create_dir(&directory).expect("made");
         directory
     };
-    let [client_ca, certificate, key] = clients.write(&directory("clients"), "keelson:raftstore");
-    let [peer_ca, peer_certificate, peer_key] = peers.write(&directory("peers"), "keelson:raftstore");
+    let client_files = clients.write(&directory("clients"), "keelson:raftstore");
+    let peer_files = peers.write(&directory("peers"), "keelson:raftstore");
     let member = &mut cluster.members[0];
-    let client_url = format!("https://{}:{}", own_loopback(), member.client_port);
-    let peer_url = format!("https://{}:{}", own_loopback(), member.peer_port);
-    member.flags = vec![
-        format!("--listen-client-urls={client_url}"),
-        format!("--listen-peer-urls={peer_url}"),
-        format!("--initial-advertise-peer-urls={peer_url}"),
-        format!("--trusted-ca-file={client_ca}"),
-        format!("--cert-file={certificate}"),
-        format!("--key-file={key}"),
-        format!("--peer-trusted-ca-file={peer_ca}"),
-        format!("--peer-cert-file={peer_certificate}"),
-        format!("--peer-key-file={peer_key}"),
-        "--client-cert-auth".to_owned(),
-    ];
+    let (client_url, peer_url) = secure(member, &client_files, &peer_files);
     member.start();
     let connect = |url: &str, of: &Authority, as_whom: &Authority| {
         let (certificate, key) = as_whom.identity("keelson:raftstore");
@@ -126,11 +125,7 @@ async fn two_authorities_and_another_clusters_peer() {
         Channel::from_shared(url.to_owned()).expect("a URL").tls_config(tls).expect("TLS").connect_lazy()
     };
     let mut kv = KvClient::new(connect(&client_url, &clients, &clients));
-    let started = std::time::Instant::now();
-    while let Err(status) = kv.put(put("a", "1")).await {
-        assert!(started.elapsed() < PATIENCE, "{status}");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    first_put(&mut kv).await;
     let mut wrong = KvClient::new(connect(&client_url, &clients, &peers));
     wrong.range(get("a")).await.expect_err("a peer's certificate at the clients' door");
     let mut wrong = RaftClient::new(connect(&peer_url, &peers, &clients));

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use keelson_wire::etcdserverpb as etcd;
 use keelson_wire::etcdserverpb::request_op::Request;
+use raftstore::mvcc::KeyRange;
 
 struct Change<'t> {
     /// The nested transactions around it, each by its place and the branch.
@@ -16,7 +17,7 @@ struct Change<'t> {
 
 enum What<'t> {
     Put(&'t Bytes),
-    Delete(&'t Bytes, &'t Bytes),
+    Delete(KeyRange),
 }
 
 impl Change<'_> {
@@ -29,13 +30,7 @@ impl Change<'_> {
     fn meets(&self, other: &Self) -> bool {
         match (&self.what, &other.what) {
             (What::Put(key), What::Put(other)) => key == other,
-            (What::Put(key), What::Delete(from, end)) | (What::Delete(from, end), What::Put(key)) => {
-                match end.as_ref() {
-                    b"" => key == from,
-                    b"\0" => key >= from,
-                    _ => key >= from && key < end,
-                }
-            }
+            (What::Put(key), What::Delete(range)) | (What::Delete(range), What::Put(key)) => range.contains(key),
             (What::Delete(..), What::Delete(..)) => false,
         }
     }
@@ -46,7 +41,9 @@ fn collect<'t>(operations: &'t [etcd::RequestOp], path: &[(usize, bool)], all: &
         let mut add = |what| all.push(Change { path: path.to_vec(), what });
         match &operation.request {
             Some(Request::RequestPut(put)) => add(What::Put(&put.key)),
-            Some(Request::RequestDeleteRange(delete)) => add(What::Delete(&delete.key, &delete.range_end)),
+            Some(Request::RequestDeleteRange(delete)) => {
+                add(What::Delete(KeyRange::new(delete.key.clone(), delete.range_end.clone())));
+            }
             Some(Request::RequestTxn(nested)) => {
                 for (branch, operations) in [(true, &nested.success), (false, &nested.failure)] {
                     let inside: Vec<_> = path.iter().copied().chain([(place, branch)]).collect();

@@ -46,8 +46,8 @@ impl Client {
                 left = self.generator.dice().random_range(5..60);
             }
             let Some(open) = &connection else {
-                let any = self.generator.dice().random_range(0..self.load.urls.len());
-                let place = self.stays_with.unwrap_or(any);
+                let members = self.load.urls.len();
+                let place = self.stays_with.unwrap_or_else(|| self.generator.dice().random_range(0..members));
                 connection = Connection::open(place, &self.load.urls[place]).await.ok();
                 if connection.is_none() {
                     tokio::time::sleep(PAUSE).await;

@@ -1,5 +1,5 @@
-//! The connection of a closed loop: HTTP/1.1 as plain as `wrk` speaks it. The client shares the processors with the
-//! server, so its own work is part of every number; an HTTP library's was a fifth of a lone create's time.
+//! HTTP/1.1 as plain as `wrk` speaks it, over TLS. The client shares the processors with the server, so its own work is
+//! part of every number; an HTTP library's was a fifth of a lone create's time.
 
 use http::Method;
 use keelson_tests::harness::Result;
@@ -13,19 +13,33 @@ use crate::connection::Server;
 const MAX_HEAD: usize = 16 << 10;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
-pub struct LoopConnection {
+pub struct PlainConnection {
     stream: TlsStream<TcpStream>,
     request: Vec<u8>,
-    answer: Vec<u8>,
+    /// What has come since the last request.
+    pub answer: Vec<u8>,
 }
 
-impl LoopConnection {
+impl PlainConnection {
     pub async fn open(server: &Server) -> Result<Self> {
         Ok(Self { stream: server.stream().await?, request: Vec::new(), answer: Vec::with_capacity(MAX_HEAD) })
     }
 
     /// Sends a request and reads the whole answer; an answer that is no success is an error.
     pub async fn call(&mut self, method: &Method, path: &str, body: &[u8]) -> Result<()> {
+        let head = self.open_answer(method, path, body).await?;
+        let length = content_length(&self.answer[..head]).ok_or("the answer does not tell its length")?;
+        while self.answer.len() < head + length {
+            self.read().await?;
+        }
+        match self.answer.get(9) {
+            Some(b'2') => Ok(()),
+            _ => Err(format!("{path}: {}", String::from_utf8_lossy(&self.answer)).into()),
+        }
+    }
+
+    /// Sends a request and reads the answer's head: how long it is. A part of the body may have come with it.
+    pub async fn open_answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Result<usize> {
         self.request.clear();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
@@ -37,26 +51,19 @@ impl LoopConnection {
         self.stream.write_all(&self.request).await?;
         self.stream.flush().await?;
         self.answer.clear();
-        let head = loop {
+        loop {
             if let Some(end) = find(&self.answer, END_OF_HEAD) {
-                break end + END_OF_HEAD.len();
+                return Ok(end + END_OF_HEAD.len());
             }
             if self.answer.len() > MAX_HEAD {
                 return Err(format!("{path}: the answer's head has no end").into());
             }
             self.read().await?;
-        };
-        let length = content_length(&self.answer[..head]).ok_or("the answer does not tell its length")?;
-        while self.answer.len() < head + length {
-            self.read().await?;
-        }
-        match self.answer.get(9) {
-            Some(b'2') => Ok(()),
-            _ => Err(format!("{path}: {}", String::from_utf8_lossy(&self.answer)).into()),
         }
     }
 
-    async fn read(&mut self) -> Result<()> {
+    /// Waits for more of the answer.
+    pub async fn read(&mut self) -> Result<()> {
         match self.stream.read_buf(&mut self.answer).await? {
             0 => Err("the server ended the connection".into()),
             _ => Ok(()),
@@ -64,7 +71,7 @@ impl LoopConnection {
     }
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+pub fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
