@@ -28,6 +28,10 @@ pub const KEPT_ENTRIES: u64 = 2_000;
 
 /// How soon a failed disk ends the process. Whatever is proposed meanwhile is refused.
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
+/// How often it is looked whether another member is ready to lead.
+const READY_LOOK: Duration = Duration::from_millis(10);
+/// A member that ends tries this long to hand its leadership to each of the others.
+const HAND_ON: Duration = Duration::from_secs(2);
 
 pub struct Settings {
     pub id: u64,
@@ -352,7 +356,8 @@ impl Consensus {
         self.raft.trigger().snapshot().await.map_err(|error| crate::Error::Consensus(error.to_string()))
     }
 
-    /// Asks another voter to take over, and waits until one has.
+    /// Asks another voter to take over, and waits until it has. One that does not run, or lacks what this member has, is
+    /// not asked: from then on this member would lead no more, and nobody would until an election.
     pub async fn move_leader(&self, target: u64) -> Result<(), Refusal> {
         if !self.leadership().is_leader {
             return Err(Refusal::NotLeader);
@@ -363,24 +368,47 @@ impl Consensus {
         if target == self.settings.id {
             return Ok(());
         }
+        self.wait_until_ready(target).await?;
         self.raft.trigger().transfer_leader(target).await.map_err(|_| Refusal::Stopped)?;
-        let mut leadership = self.leadership.subscribe();
-        let moved = leadership.wait_for(|leadership| leadership.leader == Some(target));
+        let (own, mut leadership) = (self.settings.id, self.leadership.subscribe());
+        let moved = leadership.wait_for(|leadership| leadership.leader.is_some_and(|leader| leader != own));
         match tokio::time::timeout(self.patience(), moved).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) if self.leadership().leader == Some(target) => Ok(()),
+            Ok(Ok(_)) => Err(Refusal::LeaderChanged),
             Ok(Err(_)) => Err(Refusal::Stopped),
             Err(_) => Err(Refusal::Timeout),
         }
+    }
+
+    /// The other member answers, and holds what this one holds now.
+    async fn wait_until_ready(&self, target: u64) -> Result<(), Refusal> {
+        let held = self.last_log_index();
+        let peer = self.peer(target).ok_or(Refusal::BadLeaderTransferee)?;
+        let ready = async {
+            loop {
+                if self.matched(target).is_some_and(|matched| matched >= held)
+                    && let Ok(mut client) = self.dialer.client(&peer)
+                    && client.identify(wire::IdentifyRequest { asker: 0 }).await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(READY_LOOK).await;
+            }
+        };
+        tokio::time::timeout(2 * self.settings.election_timeout, ready).await.map_err(|_| Refusal::Timeout)
     }
 
     /// Hands leadership on and stops taking part.
     pub async fn stop(&self) {
         let leadership = self.leadership();
         if leadership.is_leader {
-            let successor = self.members().into_iter().find(|(id, _, learner)| *id != self.settings.id && !learner);
-            if let Some((successor, _, _)) = successor {
-                let handed = tokio::time::timeout(Duration::from_secs(2), self.move_leader(successor)).await;
-                tracing::info!(to = format!("{successor:x}"), handed = ?handed.ok(), "leadership handed on");
+            let voters = self.members().into_iter().filter(|(id, _, learner)| *id != self.settings.id && !learner);
+            for (successor, ..) in voters {
+                let handed = tokio::time::timeout(HAND_ON, self.move_leader(successor)).await;
+                tracing::info!(to = format!("{successor:x}"), ?handed, "leadership handed on");
+                if !self.leadership().is_leader {
+                    break;
+                }
             }
         }
         if let Err(error) = self.raft.shutdown().await {

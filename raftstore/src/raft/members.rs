@@ -112,7 +112,7 @@ impl Consensus {
     }
 
     /// How far the other member's log is known to be the same as this one's, if this member leads.
-    fn matched(&self, id: u64) -> Option<u64> {
+    pub(super) fn matched(&self, id: u64) -> Option<u64> {
         use openraft::async_runtime::watch::WatchReceiver as _;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -245,3 +245,21 @@ async fn a_founding_member_that_lost_its_data_is_told_from_one_that_is_late() {
     let kept = cluster.members[2].kv().await.range(get("k")).await.expect("a linearizable read").into_inner();
     assert_eq!(kept.kvs[0].value, "v");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_not_handed_to_a_member_that_is_down() {
+    let mut cluster = Cluster::started(3);
+    let leader = cluster.leader().await;
+    let term = cluster.members[leader].term().await;
+    let down = (leader + 1) % 3;
+    let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(cluster.members[down].channel().await);
+    let status = maintenance.status(etcd::StatusRequest {}).await.expect("a status").into_inner();
+    let target_id = status.header.expect("a header").member_id;
+    cluster.members[down].kill();
+    let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(cluster.members[leader].channel().await);
+    let refused = maintenance.move_leader(etcd::MoveLeaderRequest { target_id }).await.expect_err("it is down");
+    assert_eq!(refused.message(), "etcdserver: request timed out");
+    // Nothing has changed: it leads, in its term, and takes writes.
+    cluster.members[leader].kv().await.put(put("k", "v")).await.expect("a write");
+    assert_eq!((cluster.leader().await, cluster.members[leader].term().await), (leader, term));
+}

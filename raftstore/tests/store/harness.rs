@@ -179,8 +179,17 @@ impl Cluster {
         cluster
     }
 
+    /// Every member that was started takes part. A founding member that has not come so far cannot stand in for one that
+    /// is killed: with that one away nobody can tell whether it is new.
+    pub async fn ready(&self) {
+        for member in self.members.iter().filter(|member| member.process.is_some()) {
+            member.channel().await;
+        }
+    }
+
     /// The member that the others follow, by its place.
     pub async fn leader(&self) -> usize {
+        self.ready().await;
         let started = Instant::now();
         loop {
             for (place, member) in self.members.iter().enumerate() {
