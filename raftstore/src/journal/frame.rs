@@ -28,7 +28,7 @@ pub struct SegmentHeader {
 /// What the first bytes of a file say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentStart {
-    /// The file was made and never written.
+    /// The file was made and never written; it may not even have got its length.
     Unwritten,
     Header(SegmentHeader),
     Damaged,
@@ -47,10 +47,11 @@ impl SegmentHeader {
     }
 
     pub fn parse(bytes: &[u8]) -> SegmentStart {
-        let Some(bytes) = bytes.get(..SEGMENT_HEADER) else { return SegmentStart::Damaged };
-        if bytes.iter().all(|byte| *byte == 0) {
+        let start = bytes.get(..SEGMENT_HEADER).unwrap_or(bytes);
+        if start.iter().all(|byte| *byte == 0) {
             return SegmentStart::Unwritten;
         }
+        let Some(bytes) = bytes.get(..SEGMENT_HEADER) else { return SegmentStart::Damaged };
         let checksum = crc32fast::hash(&bytes[..24]);
         if bytes[..8] != SEGMENT_MAGIC || number(bytes, 8) != SEGMENT_FORMAT || number(bytes, 24) != checksum {
             return SegmentStart::Damaged;

@@ -16,6 +16,8 @@ const SECTOR: usize = 512;
 #[derive(Default)]
 struct Content {
     certain: Vec<u8>,
+    /// Its length once the space is reserved: a file is made first, and empty.
+    length: usize,
     /// Where and what, in the order of the writes.
     uncertain: Vec<(usize, Vec<u8>)>,
 }
@@ -23,6 +25,7 @@ struct Content {
 impl Content {
     fn present(&self) -> Vec<u8> {
         let mut bytes = self.certain.clone();
+        bytes.resize(self.length, 0);
         for (offset, written) in &self.uncertain {
             bytes[*offset..offset + written.len()].copy_from_slice(written);
         }
@@ -110,7 +113,15 @@ impl PowerDirectory {
         state.budget = None;
         for file in state.certain.values() {
             let mut content = file.0.lock();
-            for (offset, written) in std::mem::take(&mut content.uncertain) {
+            let written = std::mem::take(&mut content.uncertain);
+            if content.length > content.certain.len() && random.random_bool(0.5) {
+                // Not even the space has come to the disk.
+                content.length = content.certain.len();
+                continue;
+            }
+            let length = content.length;
+            content.certain.resize(length, 0);
+            for (offset, written) in written {
                 let mut at = 0;
                 while at < written.len() {
                     let end = written.len().min(at + SECTOR - (offset + at) % SECTOR);
@@ -150,7 +161,7 @@ struct Handle {
 
 impl File for Handle {
     fn length(&self) -> io::Result<u64> {
-        Ok(self.file.0.lock().certain.len() as u64)
+        Ok(self.file.0.lock().length as u64)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -187,11 +198,12 @@ impl Files for PowerDirectory {
     }
 
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn File>> {
-        let content = Content { certain: vec![0; length as usize], uncertain: Vec::new() };
-        let file = Arc::new(MemoryFile(Mutex::new(content)));
+        let file = Arc::new(MemoryFile(Mutex::default()));
         let mut state = self.0.lock();
         state.spend()?;
         state.uncertain.push(Naming::Create(name.to_owned(), file.clone()));
+        state.spend()?;
+        file.0.lock().length = length as usize;
         Ok(Arc::new(Handle { directory: self.clone(), file }))
     }
 

@@ -50,10 +50,13 @@ impl Plan {
             let pair = text.split_once('=').ok_or_else(|| Error::new(format!("{text:?} is not NAME=VALUE")))?;
             Ok((pair.0.to_owned(), pair.1.to_owned()))
         };
-        let mut environment: Vec<(String, String)> =
-            options.member_environment.iter().map(pair).collect::<Result<_>>()?;
+        let mut environment = Vec::new();
         environment.extend(options.failpoints.then(|| ("RAFTSTORE_KILL_AT".to_owned(), KILL_AT.to_owned())));
         environment.extend(options.plant.clone().map(|bug| ("RAFTSTORE_BUG".to_owned(), bug)));
+        // The last of a name counts.
+        for given in &options.member_environment {
+            environment.push(pair(given)?);
+        }
         let flags = options.member_flags.iter().map(|flag| format!("--{}", flag.trim_start_matches('-'))).collect();
         Ok(Shape {
             members: self.members,
