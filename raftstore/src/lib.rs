@@ -33,9 +33,11 @@ pub fn process() -> std::process::ExitCode {
     }
     let options: Options = keelson_process::configuration::parse();
     let mut telemetry = options.telemetry.clone();
-    // What openraft and sled call information is for their developers. A filter of the operator's own is left alone.
+    // What openraft and sled call information is for their developers, and a member that is away is worth one line, not
+    // one for each attempt. A filter of the operator's own is left alone.
     if !telemetry.log_level.contains(['=', ',']) {
-        telemetry.log_level.push_str(",openraft=warn,openraft::raft::responder=error,sled=warn");
+        telemetry.log_level.push_str(",openraft=warn,openraft::raft::responder=error,openraft::replication=error");
+        telemetry.log_level.push_str(",openraft::engine::handler::replication_handler=error,sled=warn");
     }
     keelson_process::main("raftstore", &telemetry, |process| run(options, process))
 }

@@ -88,6 +88,8 @@ impl Consensus {
             election_timeout_min: election,
             election_timeout_max: election + election / 2,
             install_snapshot_timeout: 60_000,
+            // Between attempts at a member that is away.
+            backoff: format!("{}ms", settings.heartbeat.as_millis()),
             // A checkpoint is due by time and bytes, not by entries: housekeeping asks for it.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: settings.kept_entries,

@@ -1,6 +1,6 @@
 //! The way to the other members: one connection each, mutual TLS, log replication pipelined on a stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Dialer {
     cluster_id: u64,
     connect: Arc<dyn Connect>,
     channels: Arc<Mutex<HashMap<String, PeerChannel>>>,
+    /// Members to which the last entries could not even be sent.
+    away: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Dialer {
@@ -67,7 +69,7 @@ impl Dialer {
     }
 
     pub fn by(cluster_id: u64, connect: Arc<dyn Connect>) -> Self {
-        Self { cluster_id, connect, channels: Arc::default() }
+        Self { cluster_id, connect, channels: Arc::default(), away: Arc::default() }
     }
 
     pub fn cluster_id(&self) -> u64 {
@@ -171,6 +173,19 @@ impl PeerNetwork {
         self.dialer.client(&self.peer).map_err(failed)
     }
 
+    /// Says so once when the peer comes out of reach, and once when it is back.
+    fn note_reach(&self, refusal: Option<&Status>) {
+        let mut away = self.dialer.away.lock();
+        let (name, member) = (self.peer.name.as_str(), format_args!("{:x}", self.target));
+        match refusal {
+            Some(refusal) if away.insert(self.target) => {
+                tracing::warn!(name, %member, %refusal, "a member is out of reach");
+            }
+            None if away.remove(&self.target) => tracing::info!(name, %member, "a member is in reach again"),
+            _ => {}
+        }
+    }
+
     fn vote_request(&self, rpc: &VoteRequest<TypeConfig>) -> wire::VoteRequest {
         wire::VoteRequest {
             cluster_id: self.dialer.cluster_id,
@@ -228,7 +243,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<'s, Result<Appends<'s>, RPCError<TypeConfig>>>
     where
@@ -236,9 +251,17 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     {
         Box::pin(async move {
             let (cluster_id, target) = (self.dialer.cluster_id, self.target);
-            let requests = input.map(move |request| append_request(cluster_id, target, &request));
+            // openraft waits in here between attempts at a member that is away: who dials before has no rest.
+            let Some(first) = input.next().await else {
+                let nothing: Appends<'s> = Box::pin(futures::stream::empty());
+                return Ok(nothing);
+            };
+            let requests = futures::stream::iter([first]).chain(input);
+            let requests = requests.map(move |request| append_request(cluster_id, target, &request));
             // tonic asks for Sync streams nowhere, but for 'static ones: the input is.
-            let responses = self.client()?.append(requests).await.map_err(failed)?.into_inner();
+            let responses = self.client()?.append(requests).await;
+            self.note_reach(responses.as_ref().err());
+            let responses = responses.map_err(failed)?.into_inner();
             let results = responses.map(|response| append_result(response.map_err(failed)?).map_err(malformed));
             let results: Appends<'s> = Box::pin(results);
             Ok(results)
@@ -348,4 +371,48 @@ fn send_chunks(
     // A receiver that has gone needs no end.
     let _ = send(chunk);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A network in which nobody answers.
+    #[derive(Default)]
+    struct Nobody(Arc<AtomicU32>);
+
+    impl Connect for Nobody {
+        fn channel(&self, _: &str) -> Result<PeerChannel, Status> {
+            let dialed = self.0.clone();
+            Ok(BoxCloneSyncService::new(tower::service_fn(move |_: http::Request<Body>| {
+                dialed.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Err(Status::unavailable("nobody is there")))
+            })))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_that_is_away_is_not_dialed_before_there_is_something_to_send() {
+        let dialed = Arc::new(AtomicU32::new(0));
+        let mut dialer = Dialer::by(1, Arc::new(Nobody(dialed.clone())));
+        let peer = Peer { name: "m2".to_owned(), urls: vec!["http://m2".to_owned()] };
+        let mut network = dialer.new_client(2, &peer).await;
+        let option = || RPCOption::new(Duration::from_millis(100));
+        // The input is silent as long as openraft holds back.
+        let silent = network.stream_append(futures::stream::pending(), option());
+        assert!(futures::FutureExt::now_or_never(silent).is_none());
+        assert_eq!(dialed.load(Ordering::SeqCst), 0);
+
+        let request = AppendEntriesRequest {
+            vote: Vote::new(1, 1),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        let refused = network.stream_append(futures::stream::iter([request]), option()).await;
+        assert!(matches!(refused.err(), Some(RPCError::Unreachable(_))));
+        assert_eq!(dialed.load(Ordering::SeqCst), 1);
+    }
 }
