@@ -37,7 +37,8 @@ pub fn process() -> std::process::ExitCode {
     // one for each attempt. A filter of the operator's own is left alone.
     if !telemetry.log_level.contains(['=', ',']) {
         telemetry.log_level.push_str(",openraft=warn,openraft::raft::responder=error,openraft::replication=error");
-        telemetry.log_level.push_str(",openraft::engine::handler::replication_handler=error,sled=warn");
+        telemetry.log_level.push_str(",openraft::engine::handler::replication_handler=error");
+        telemetry.log_level.push_str(",openraft::core::heartbeat=error,sled=warn");
     }
     keelson_process::main("raftstore", &telemetry, |process| run(options, process))
 }
