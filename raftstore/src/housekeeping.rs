@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 use crate::raft::{Consensus, off_thread};
 
-/// Entries applied since the last checkpoint that make one due: as many would be applied again after a crash.
-const CHECKPOINT_ENTRIES: u64 = 10_000;
 /// However few they are, they are checkpointed after this time.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 /// Steps of a compaction in one turn.
@@ -71,20 +69,22 @@ impl AutoCompaction {
 pub struct Housekeeper {
     consensus: Arc<Consensus>,
     auto_compaction: AutoCompaction,
+    /// Entries applied since the last checkpoint that make one due.
+    checkpoint_entries: u64,
     checkpointed: (Instant, u64),
 }
 
 impl Housekeeper {
-    pub fn new(consensus: Arc<Consensus>, retention: Retention) -> Self {
+    pub fn new(consensus: Arc<Consensus>, retention: Retention, checkpoint_entries: u64) -> Self {
         let checkpointed = (Instant::now(), consensus.machine().applied_index());
-        Self { consensus, auto_compaction: AutoCompaction::new(retention), checkpointed }
+        Self { consensus, auto_compaction: AutoCompaction::new(retention), checkpoint_entries, checkpointed }
     }
 
     async fn checkpoint(&mut self) -> Result<(), BoxError> {
         let applied = self.consensus.machine().applied_index();
         let (when, index) = self.checkpointed;
         let entries = applied.saturating_sub(index);
-        if entries >= CHECKPOINT_ENTRIES || (entries > 0 && when.elapsed() >= CHECKPOINT_EVERY) {
+        if entries >= self.checkpoint_entries || (entries > 0 && when.elapsed() >= CHECKPOINT_EVERY) {
             self.consensus.checkpoint().await?;
             self.checkpointed = (Instant::now(), applied);
         }

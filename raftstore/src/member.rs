@@ -22,7 +22,7 @@ use crate::leases::{Keeper, Leases};
 use crate::mvcc::Limits;
 use crate::novelty;
 use crate::options::{CompactionMode, Options, duration};
-use crate::raft::{Consensus, Dialer, Entrance, KEPT_ENTRIES, Log, Machine, PeerDoor, PeerTls, Settings};
+use crate::raft::{Consensus, Dialer, Entrance, Log, Machine, PeerDoor, PeerTls, Settings};
 use crate::watch;
 
 const DEFAULT_QUOTA: u64 = 2 << 30;
@@ -88,7 +88,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         election_timeout: Duration::from_millis(options.election_timeout.max(5 * options.heartbeat_interval)),
         max_request_bytes: options.max_request_bytes as usize,
         quota: if options.quota_backend_bytes == 0 { DEFAULT_QUOTA } else { options.quota_backend_bytes },
-        kept_entries: KEPT_ENTRIES,
+        kept_entries: options.snapshot_catchup_entries,
     };
     let consensus = Consensus::start(settings, log, machine.clone(), dialer).await?;
     consensus.heed_departures();
@@ -139,9 +139,9 @@ fn start_roles(process: &Process, options: &Options, consensus: &Arc<Consensus>,
     let keeper_leases = leases.clone();
     let keeper =
         supervise(process, Spec::new("lease-keeper").mailbox_capacity(1), move || Keeper::new(keeper_leases.clone()));
-    let housekeeper_consensus = consensus.clone();
+    let (housekeeper_consensus, checkpoint_entries) = (consensus.clone(), options.snapshot_count);
     let housekeeper = supervise(process, Spec::new("housekeeper").mailbox_capacity(1), move || {
-        Housekeeper::new(housekeeper_consensus.clone(), retention)
+        Housekeeper::new(housekeeper_consensus.clone(), retention, checkpoint_entries)
     });
     for (inbox, turn) in [(keeper, LEASE_TURN), (housekeeper, HOUSEKEEPING_TURN)] {
         let shutdown = process.shutdown.clone();
@@ -322,6 +322,7 @@ fn register_metrics(process: &Process, consensus: &Arc<Consensus>) {
     let progress = consensus.log().progress();
     metrics.register("log_syncs", "Durability barriers of the log", progress.syncs.clone());
     metrics.register("log_entries", "Entries made durable", progress.entries.clone());
+    metrics.register("log_purged", "The last entry that is gone from the log", progress.purged.clone());
     let hub = consensus.machine().hub();
     metrics.register("watch_streams", "Open watch streams", hub.streams.clone());
     metrics.register("watches", "Open watches", hub.watches.clone());

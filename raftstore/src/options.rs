@@ -63,6 +63,12 @@ pub struct Options {
     /// Bytes of records of the state that are cached.
     #[arg(long, default_value_t = 24 << 20)]
     pub state_cache_bytes: u64,
+    /// Entries of the log that are applied between two checkpoints; after a crash as many are applied again.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub snapshot_count: u64,
+    /// Entries of the log that stay behind a checkpoint, so that a member that was away shortly needs no snapshot.
+    #[arg(long, default_value_t = 2_000, alias = "experimental-snapshot-catchup-entries")]
+    pub snapshot_catchup_entries: u64,
     /// Operations in a transaction, at most.
     #[arg(long, default_value_t = 128)]
     pub max_txn_ops: usize,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffered, Error, Result, SledStorage, States, Storage};
+use super::{Buffered, Error, NextState, Result, SledStorage, States, Storage};
 
 /// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log.
 const FORMAT: u32 = 3;
@@ -46,6 +46,8 @@ pub type State = Buffered<SledStorage>;
 pub struct DataDirectory {
     root: PathBuf,
     description: Description,
+    /// The newest state that was begun; numbers are not used again while the member runs.
+    newest: u64,
 }
 
 impl DataDirectory {
@@ -75,14 +77,18 @@ impl DataDirectory {
                 advice: "start it under the name that it was made with, or give this member an empty --data-dir",
             });
         }
-        let directory = Self { root: root.to_owned(), description };
+        let directory = Self::of(root, description);
         directory.remove_unused();
         Ok(directory)
     }
 
+    fn of(root: &Path, description: Description) -> Self {
+        Self { root: root.to_owned(), newest: description.state, description }
+    }
+
     /// The directory as it is, for work while no member runs on it: nothing is made and nothing is tidied up.
     pub fn take(root: &Path) -> Result<Option<Self>> {
-        Ok(Self::read(root)?.map(|description| Self { root: root.to_owned(), description }))
+        Ok(Self::read(root)?.map(|description| Self::of(root, description)))
     }
 
     pub fn owner(&self) -> &Identity {
@@ -118,7 +124,7 @@ impl DataDirectory {
         };
         marked().map_err(failed("write into"))?;
         let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
-        Ok(Self { root: root.to_owned(), description })
+        Ok(Self::of(root, description))
     }
 
     /// The member may start. State and log must have been synced.
@@ -128,7 +134,7 @@ impl DataDirectory {
         std::fs::remove_file(&path).map_err(|source| Error::File { what: "remove", path, source })
     }
 
-    /// In one step another member: the next state and the next log are its own. What was there before is kept in a
+    /// In one step another member: the newest state that was begun and the next log are its own. What was there before is kept in a
     /// folder beside them, which is returned. Both must have been synced.
     pub fn become_another(mut self, identity: Identity) -> Result<PathBuf> {
         let failed = |path: &Path| {
@@ -141,7 +147,7 @@ impl DataDirectory {
         std::fs::copy(self.root.join(FILE), kept.join(FILE)).map_err(failed(&kept))?;
         self.description.identity = identity;
         self.description.format = FORMAT;
-        self.description.state += 1;
+        self.description.state = self.newest;
         self.description.log += 1;
         self.save()?;
         for old in [old_state, old_log] {
@@ -202,7 +208,7 @@ impl DataDirectory {
             });
         }
         let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
-        let directory = Self { root: root.to_owned(), description };
+        let directory = Self::of(root, description);
         directory.save()?;
         Ok(directory)
     }
@@ -218,26 +224,37 @@ impl DataDirectory {
         Buffered::new(SledStorage::open(&self.state_path(self.description.state), cache)?)
     }
 
-    /// An empty database beside the one in use, to be filled and then put in its place.
-    pub fn open_next_state(&self, cache: u64) -> Result<State> {
-        let path = self.state_path(self.description.state + 1);
+    /// An empty database beside the one in use, and its number.
+    pub fn begin_state(&mut self, cache: u64) -> Result<(u64, State)> {
+        let number = self.newest + 1;
+        let path = self.state_path(number);
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::File { what: "remove", path, source: error })
+                return Err(Error::File { what: "remove", path, source: error });
             }
-            _ => Buffered::new(SledStorage::open(&path, cache)?),
+            _ => {}
         }
+        let state = Buffered::new(SledStorage::open(&path, cache)?)?;
+        self.newest = number;
+        Ok((number, state))
     }
 
-    /// From now on the next state is the state. It must have been synced.
-    pub fn adopt_next_state(&mut self) -> Result<()> {
-        self.description.state += 1;
+    /// From now on this state is the state. It must have been synced.
+    pub fn adopt_state(&mut self, number: u64) -> Result<()> {
+        let old = std::mem::replace(&mut self.description.state, number);
         if let Err(error) = self.save() {
-            self.description.state -= 1;
+            self.description.state = old;
             return Err(error);
         }
-        self.remove_unused();
+        self.remove_state(old);
         Ok(())
+    }
+
+    /// Whoever still reads it keeps its open files.
+    pub fn remove_state(&self, number: u64) {
+        if let Err(error) = std::fs::remove_dir_all(self.state_path(number)) {
+            tracing::warn!(%error, state = number, "cannot remove an unused state");
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -261,18 +278,14 @@ impl DataDirectory {
         write().map_err(|source| Error::File { what: "write", path: path.clone(), source })
     }
 
-    /// Old states, and one that a crash left half made. Whoever still reads an old one keeps its open file.
+    /// Old states, and those that a crash left half made.
     fn remove_unused(&self) {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(number) = name.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok()) else {
-                continue;
-            };
-            if number != self.description.state
-                && let Err(error) = std::fs::remove_dir_all(entry.path())
-            {
-                tracing::warn!(%error, state = name, "cannot remove an unused state");
+            let number = name.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok());
+            if let Some(number) = number.filter(|number| *number != self.description.state) {
+                self.remove_state(number);
             }
         }
     }
@@ -295,12 +308,17 @@ impl States for StateDirectory {
         Ok(Arc::new(self.directory.open_state(self.cache)?))
     }
 
-    fn open_next(&self) -> Result<Arc<dyn Storage>> {
-        Ok(Arc::new(self.directory.open_next_state(self.cache)?))
+    fn begin(&mut self) -> Result<NextState> {
+        let (number, state) = self.directory.begin_state(self.cache)?;
+        Ok(NextState { number, storage: Arc::new(state) })
     }
 
-    fn adopt_next(&mut self) -> Result<()> {
-        self.directory.adopt_next_state()
+    fn adopt(&mut self, next: &NextState) -> Result<()> {
+        self.directory.adopt_state(next.number)
+    }
+
+    fn abandon(&mut self, next: NextState) {
+        self.directory.remove_state(next.number);
     }
 }
 
@@ -358,12 +376,15 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(*b"key", &b"old"[..]);
         old.write(batch).expect("written");
-        let next = directory.open_next_state(1 << 20).expect("the next");
+        let (stale, _) = directory.begin_state(1 << 20).expect("one that is given up");
+        let (number, next) = directory.begin_state(1 << 20).expect("the next");
         let mut batch = Batch::default();
         batch.put(*b"key", &b"new"[..]);
         next.write(batch).expect("written");
         next.sync().expect("synced");
-        directory.adopt_next_state().expect("adopted");
+        directory.adopt_state(number).expect("adopted");
+        assert!(root.path().join(format!("state-{stale}")).exists(), "somebody may still fill it");
+        directory.remove_state(stale);
         assert_eq!(old.get(b"key").expect("still readable").as_deref(), Some(&b"old"[..]));
         drop((old, next));
         let directory = DataDirectory::open(root.path(), &identity(1)).expect("again");

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use super::{Batch, Records, Result, States, Storage};
+use super::{Batch, NextState, Records, Result, States, Storage};
 
 type Content = BTreeMap<Vec<u8>, Bytes>;
 
@@ -73,22 +73,22 @@ impl Storage for MemoryStorage {
     }
 }
 
-/// As a data directory has them: the next one is a place, and whoever fills it last is what is adopted. Clones are the
-/// same place.
+/// As a data directory has them. Clones are the same place.
 #[derive(Clone, Default)]
 pub struct MemoryStates(Arc<Mutex<Places>>);
 
 #[derive(Default)]
 struct Places {
     used: Arc<MemoryStorage>,
-    next: Option<Arc<MemoryStorage>>,
+    begun: BTreeMap<u64, Arc<MemoryStorage>>,
+    newest: u64,
 }
 
 impl MemoryStates {
     pub fn crash(&self, random: &mut StdRng) {
         let mut places = self.0.lock();
         places.used = Arc::new(places.used.survived(random));
-        places.next = None;
+        places.begun.clear();
     }
 }
 
@@ -97,16 +97,22 @@ impl States for MemoryStates {
         Ok(self.0.lock().used.clone())
     }
 
-    fn open_next(&self) -> Result<Arc<dyn Storage>> {
-        let next = Arc::new(MemoryStorage::default());
-        self.0.lock().next = Some(next.clone());
-        Ok(next)
+    fn begin(&mut self) -> Result<NextState> {
+        let mut places = self.0.lock();
+        places.newest += 1;
+        let (number, storage) = (places.newest, Arc::new(MemoryStorage::default()));
+        places.begun.insert(number, storage.clone());
+        Ok(NextState { number, storage })
     }
 
-    fn adopt_next(&mut self) -> Result<()> {
+    fn adopt(&mut self, next: &NextState) -> Result<()> {
         let mut places = self.0.lock();
         // An adopted place that is gone is a directory that is not there: it reads as an empty database.
-        places.used = places.next.take().unwrap_or_default();
+        places.used = places.begun.remove(&next.number).unwrap_or_default();
         Ok(())
+    }
+
+    fn abandon(&mut self, next: NextState) {
+        self.0.lock().begun.remove(&next.number);
     }
 }

@@ -94,9 +94,20 @@ pub trait Storage: Send + Sync + 'static {
 pub trait States: Send {
     fn open(&self) -> Result<Arc<dyn Storage>>;
 
-    /// An empty database beside the one in use, to be filled and then put in its place.
-    fn open_next(&self) -> Result<Arc<dyn Storage>>;
+    /// An empty database beside the one in use, to be filled and then adopted or abandoned. It is nobody else's: others
+    /// may be filled at the same time.
+    fn begin(&mut self) -> Result<NextState>;
 
-    /// From now on the next one is the one in use. It must have been synced.
-    fn adopt_next(&mut self) -> Result<()>;
+    /// From now on this one is the one in use. It must have been synced.
+    fn adopt(&mut self, next: &NextState) -> Result<()>;
+
+    /// It is not needed.
+    fn abandon(&mut self, next: NextState);
+}
+
+/// A database that may take the place of the one in use.
+#[derive(Clone)]
+pub struct NextState {
+    pub(super) number: u64,
+    pub storage: Arc<dyn Storage>,
 }

@@ -166,7 +166,7 @@ fn replay(next: Arc<dyn Storage>, journal: &Journal) -> Result<(Writer, u64), Er
 }
 
 pub fn recover(options: &Options) -> Result<String, Error> {
-    let directory = DataDirectory::take(&options.data_dir)?
+    let mut directory = DataDirectory::take(&options.data_dir)?
         .ok_or_else(|| Error::Options(format!("{} is no member's data directory", options.data_dir.display())))?;
     let old = directory.owner().clone();
     // Its lock keeps a member away, and shows one that runs.
@@ -177,7 +177,8 @@ pub fn recover(options: &Options) -> Result<String, Error> {
         error => error.into(),
     })?;
     let journal = Journal::open(&directory.log_path())?;
-    let next: Arc<dyn Storage> = Arc::new(directory.open_next_state(CACHE)?);
+    let (_, next) = directory.begin_state(CACHE)?;
+    let next: Arc<dyn Storage> = Arc::new(next);
     let mut batch = Batch::default();
     for record in current.scan(Bound::Unbounded, Bound::Unbounded) {
         let (key, value) = record?;

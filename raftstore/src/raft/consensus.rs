@@ -23,9 +23,6 @@ use crate::refusal::Refusal;
 
 pub type RaftHandle = Raft<TypeConfig, Applier>;
 
-/// The log's entries that stay for followers that lag a little, behind a checkpoint.
-pub const KEPT_ENTRIES: u64 = 2_000;
-
 /// How soon a failed disk ends the process. Whatever is proposed meanwhile is refused.
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
 /// How often it is looked whether another member is ready to lead.
@@ -40,7 +37,7 @@ pub struct Settings {
     pub max_request_bytes: usize,
     /// Live bytes above which nothing may grow.
     pub quota: u64,
-    /// The log's entries that stay behind a checkpoint: [`KEPT_ENTRIES`].
+    /// The log's entries that stay behind a checkpoint, for followers that lag a little.
     pub kept_entries: u64,
 }
 

@@ -278,9 +278,11 @@ impl RaftLogStorage<TypeConfig> for Log {
                 tail.pop_oldest();
             }
         }
+        let index = upto.index.cast_signed();
         let upto = codec::log_id_to_wire(&upto);
         reached(Point::BeforePurge);
         self.durably(|done| Job::Purge { upto, done }).await?;
+        self.progress.purged.set(index);
         reached(Point::AfterPurge);
         Ok(())
     }

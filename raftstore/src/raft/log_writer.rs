@@ -14,6 +14,7 @@ use keelson_wire::raft::{JournalFrame, JournalRun};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
 use super::types::TypeConfig;
@@ -70,6 +71,8 @@ pub struct Progress {
     pub committed: Mutex<Option<wire::LogId>>,
     pub syncs: Counter,
     pub entries: Counter,
+    /// The last entry that is gone from the log.
+    pub purged: Gauge,
 }
 
 pub struct LogWriter {

@@ -22,7 +22,7 @@ use super::off_thread;
 use super::snapshot::{Pin, SnapshotData};
 use super::types::{LeaderId, LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
 use super::watch;
-use crate::disk::{self, Batch, States, Storage};
+use crate::disk::{self, Batch, NextState, States};
 use crate::failpoints::{Point, reached};
 use crate::mvcc::{Compaction, State, Writer};
 use crate::watch::Hub;
@@ -171,39 +171,48 @@ impl Machine {
     /// Rewrites the database into a fresh one: sled keeps the space of what was removed.
     pub fn defragment(&self) -> disk::Result<()> {
         let mut permit = self.permit();
-        let mut states = self.states.lock();
-        let next = states.open_next()?;
-        let old = permit.state().storage.clone();
-        let mut batch = Batch::default();
-        let mut bytes = 0;
-        for record in old.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded) {
-            let (key, value) = record?;
-            bytes += value.len();
-            batch.put(key.to_vec(), value);
-            if batch.len() >= APPLY_TOGETHER || bytes > 1 << 20 {
-                next.write(std::mem::take(&mut batch))?;
-                bytes = 0;
-            }
+        let next = self.begin_state()?;
+        let copied = Self::copy(permit.state(), &next).and_then(|()| self.states.lock().adopt(&next));
+        if let Err(error) = copied {
+            self.abandon_state(next);
+            return Err(error);
         }
-        next.write(batch)?;
-        next.sync()?;
-        states.adopt_next()?;
-        let state = State { storage: next, ..permit.state().clone() };
+        let state = State { storage: next.storage, ..permit.state().clone() };
         permit.writer.replace(state);
         permit.publish()
     }
 
-    /// An empty database that a snapshot can be received into.
-    pub fn receive_snapshot(&self) -> disk::Result<Arc<dyn Storage>> {
-        self.states.lock().open_next()
+    fn copy(state: &State, next: &NextState) -> disk::Result<()> {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        for record in state.storage.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded) {
+            let (key, value) = record?;
+            bytes += value.len();
+            batch.put(key.to_vec(), value);
+            if batch.len() >= APPLY_TOGETHER || bytes > 1 << 20 {
+                next.storage.write(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        next.storage.write(batch)?;
+        next.storage.sync()
     }
 
-    fn install(&self, storage: Arc<dyn Storage>) -> disk::Result<()> {
-        storage.sync()?;
-        let state = State::load(storage)?;
+    /// An empty database that a snapshot can be received into.
+    pub fn begin_state(&self) -> disk::Result<NextState> {
+        self.states.lock().begin()
+    }
+
+    pub fn abandon_state(&self, next: NextState) {
+        self.states.lock().abandon(next);
+    }
+
+    fn install(&self, next: &NextState) -> disk::Result<()> {
+        next.storage.sync()?;
+        let state = State::load(next.storage.clone())?;
         let mut permit = self.permit();
         reached(Point::BeforeInstall);
-        self.states.lock().adopt_next()?;
+        self.states.lock().adopt(next)?;
         reached(Point::AfterInstall);
         permit.writer.replace(state);
         self.hub.reset(permit.state().revision);
@@ -283,9 +292,9 @@ impl RaftStateMachine<TypeConfig> for Applier {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         match snapshot {
-            SnapshotData::Received(storage) => {
+            SnapshotData::Received(next) => {
                 let machine = self.0.clone();
-                let installed = off_thread::run(move || machine.install(storage)).await;
+                let installed = off_thread::run(move || machine.install(&next)).await;
                 installed.map_err(io::Error::other)??;
                 tracing::info!(%meta, "snapshot installed");
                 Ok(())

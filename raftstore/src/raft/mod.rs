@@ -17,6 +17,8 @@ pub(crate) mod off_thread;
 mod peer_door;
 mod read_index;
 mod snapshot;
+mod snapshot_receiver;
+mod snapshot_sender;
 mod types;
 
 #[cfg(test)]
@@ -28,7 +30,7 @@ use tokio::sync::watch;
 
 #[cfg(test)]
 pub use codec::{entry_to_wire, vote_to_wire};
-pub use consensus::{Consensus, KEPT_ENTRIES, Settings};
+pub use consensus::{Consensus, Settings};
 pub use entrance::Entrance;
 pub use log::Log;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -31,15 +32,14 @@ use tower::util::BoxCloneSyncService;
 
 use super::codec::{self, log_id_to_wire, vote_to_wire};
 use super::machine::MachineSnapshot;
-use super::off_thread;
 use super::snapshot::{self, SnapshotData};
+use super::snapshot_sender;
 use super::types::{Peer, TypeConfig, Vote};
 
 /// A request to a peer is one decoded message; a batch of entries may hold several of the largest requests.
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-const SNAPSHOT_CHUNK: usize = 512 << 10;
 
 /// What connections to https:// peers are made with.
 pub type PeerTls = Arc<rustls::ClientConfig>;
@@ -61,6 +61,8 @@ pub struct Dialer {
     channels: Arc<Mutex<HashMap<String, PeerChannel>>>,
     /// Members to which the last entries could not even be sent.
     away: Arc<Mutex<HashSet<u64>>>,
+    /// Snapshots that were sent so far.
+    pictures: Arc<AtomicU64>,
 }
 
 impl Dialer {
@@ -69,7 +71,7 @@ impl Dialer {
     }
 
     pub fn by(cluster_id: u64, connect: Arc<dyn Connect>) -> Self {
-        Self { cluster_id, connect, channels: Arc::default(), away: Arc::default() }
+        Self { cluster_id, connect, channels: Arc::default(), away: Arc::default(), pictures: Arc::default() }
     }
 
     pub fn cluster_id(&self) -> u64 {
@@ -296,7 +298,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let unreachable = |status: Status| StreamingError::Unreachable(Unreachable::from_string(status));
-        let mut client = self.dialer.client(&self.peer).map_err(unreachable)?;
+        let client = self.dialer.client(&self.peer).map_err(unreachable)?;
         let head = wire::SnapshotHead {
             cluster_id: self.dialer.cluster_id,
             target: self.target,
@@ -305,16 +307,12 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             membership_log_id: snapshot.meta.last_membership.log_id().as_ref().map(log_id_to_wire),
             membership: Some(codec::membership_to_wire(snapshot.meta.last_membership.membership())),
             format: snapshot::FORMAT,
+            ticket: 0,
         };
-        let chunks = off_thread::stream(4, move |send| {
-            if let Err(error) = send_chunks(head, &snapshot.snapshot, send) {
-                tracing::error!(%error, "cannot read the snapshot that is being sent");
-            }
-        });
-        let sending = client.install_snapshot(chunks);
+        let picture = self.dialer.pictures.fetch_add(1, Ordering::Relaxed);
         let response = tokio::select! {
             biased;
-            response = sending => response.map_err(unreachable)?.into_inner(),
+            response = snapshot_sender::send(client, head, snapshot.snapshot, picture) => response.map_err(unreachable)?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let vote = codec::required_vote(response.vote)
@@ -342,40 +340,9 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     }
 }
 
-/// Stops early when the receiver has gone; the lack of an end tells the other side.
-fn send_chunks(
-    head: wire::SnapshotHead,
-    data: &SnapshotData,
-    send: &mut dyn FnMut(wire::SnapshotChunk) -> bool,
-) -> crate::disk::Result<()> {
-    let SnapshotData::Picture { state, .. } = data else { return Ok(()) };
-    let mut chunk = wire::SnapshotChunk { head: Some(head), ..Default::default() };
-    let mut bytes = 0;
-    let mut checksum = crc32fast::Hasher::new();
-    let mut count = 0;
-    for record in snapshot::records(state) {
-        let (key, value) = record?;
-        checksum.update(&key);
-        checksum.update(&value);
-        count += 1;
-        bytes += key.len() + value.len();
-        chunk.records.push(wire::Record { key: key.into(), value });
-        if bytes >= SNAPSHOT_CHUNK {
-            bytes = 0;
-            if !send(std::mem::take(&mut chunk)) {
-                return Ok(());
-            }
-        }
-    }
-    chunk.end = Some(wire::SnapshotEnd { checksum: checksum.finalize(), records: count });
-    // A receiver that has gone needs no end.
-    let _ = send(chunk);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -405,12 +372,8 @@ mod tests {
         assert!(futures::FutureExt::now_or_never(silent).is_none());
         assert_eq!(dialed.load(Ordering::SeqCst), 0);
 
-        let request = AppendEntriesRequest {
-            vote: Vote::new(1, 1),
-            prev_log_id: None,
-            entries: Vec::new(),
-            leader_commit: None,
-        };
+        let request =
+            AppendEntriesRequest { vote: Vote::new(1, 1), prev_log_id: None, entries: Vec::new(), leader_commit: None };
         let refused = network.stream_append(futures::stream::iter([request]), option()).await;
         assert!(matches!(refused.err(), Some(RPCError::Unreachable(_))));
         assert_eq!(dialed.load(Ordering::SeqCst), 1);

@@ -15,15 +15,15 @@ use super::codec::{self, log_id_to_wire, vote_to_wire};
 use super::consensus::Consensus;
 use super::machine::MachineSnapshot;
 use super::network::MAX_PEER_MESSAGE;
-use super::off_thread;
 use super::snapshot::{self, SnapshotData};
+use super::snapshot_receiver::SnapshotReceiver;
 use super::types::{Command, Peer, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::disk::Batch;
 use crate::leases::Leases;
 
 pub struct PeerDoor {
     consensus: Arc<Consensus>,
     leases: Leases,
+    receiver: SnapshotReceiver,
 }
 
 fn malformed(error: codec::Error) -> Status {
@@ -36,7 +36,8 @@ fn stopped(error: impl std::fmt::Display) -> Status {
 
 impl PeerDoor {
     pub fn service(consensus: Arc<Consensus>, leases: Leases) -> RaftServer<Self> {
-        let server = RaftServer::new(Self { consensus, leases });
+        let receiver = SnapshotReceiver::new(consensus.machine().clone());
+        let server = RaftServer::new(Self { consensus, leases, receiver });
         server.max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE)
     }
 
@@ -74,25 +75,10 @@ impl PeerDoor {
             return Err(Status::failed_precondition(format!("snapshot format {} is not known here", head.format)));
         }
         let vote = head.vote.ok_or_else(|| Status::invalid_argument("a snapshot without a vote"))?;
-        let storage = self.consensus.machine().receive_snapshot().map_err(stopped)?;
-        let mut checksum = crc32fast::Hasher::new();
-        let mut count = 0;
+        let ticket = head.ticket;
         loop {
-            let mut batch = Batch::default();
-            for record in chunk.records {
-                checksum.update(&record.key);
-                checksum.update(&record.value);
-                count += 1;
-                batch.put(record.key.to_vec(), record.value);
-            }
-            let filled = storage.clone();
-            let written = off_thread::run(move || filled.write(batch)).await;
-            written.map_err(stopped)?.map_err(stopped)?;
-            if let Some(end) = chunk.end {
-                if end.checksum != checksum.finalize() || end.records != count {
-                    return Err(Status::data_loss("the snapshot's checksum does not fit its records"));
-                }
-                return Ok((vote, SnapshotHeadAndData { head, data: SnapshotData::Received(storage) }));
+            if let Some(next) = self.receiver.take(ticket, chunk).await? {
+                return Ok((vote, SnapshotHeadAndData { head, data: SnapshotData::Received(next) }));
             }
             chunk = chunks.message().await?.ok_or_else(|| Status::data_loss("the snapshot ended early"))?;
         }
@@ -161,6 +147,16 @@ impl Raft for PeerDoor {
         let ask = self.vote_request(request.into_inner())?;
         let answer = self.consensus.raft.pre_vote(ask).await.map_err(stopped)?;
         Ok(Response::new(vote_response(&answer)))
+    }
+
+    async fn begin_snapshot(
+        &self,
+        request: Request<wire::BeginSnapshotRequest>,
+    ) -> Result<Response<wire::BeginSnapshotResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.cluster_id, Some(request.target))?;
+        let vote = request.vote.ok_or_else(|| Status::invalid_argument("a snapshot without a vote"))?;
+        Ok(Response::new(self.receiver.begin(vote, request.picture).await?))
     }
 
     async fn install_snapshot(

@@ -10,7 +10,7 @@ use keelson_wire::etcdserverpb::LeaseGrantRequest;
 use keelson_wire::raft as wire;
 use prost::Message as _;
 
-use crate::disk::{self, Storage};
+use crate::disk::{self, NextState};
 use crate::mvcc::{Key, State};
 
 /// The layout of the records that are sent.
@@ -22,7 +22,7 @@ pub enum SnapshotData {
     /// Of this member. While the pin lives no record of the picture leaves the disk.
     Picture { state: Box<State>, _pin: Pin },
     /// Received: a database that waits to be put in place.
-    Received(Arc<dyn Storage>),
+    Received(NextState),
 }
 
 impl std::fmt::Debug for SnapshotData {

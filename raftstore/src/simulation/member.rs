@@ -213,7 +213,7 @@ async fn begin(
 /// The roles of a member that change its disk, at their pace.
 async fn keep_house(consensus: Arc<Consensus>) {
     use keelson_process::supervision::Role as _;
-    let mut housekeeper = Housekeeper::new(consensus, Retention::Everything);
+    let mut housekeeper = Housekeeper::new(consensus, Retention::Everything, u64::MAX);
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         // What fails here fails the member, and that is looked for.

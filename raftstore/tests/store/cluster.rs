@@ -1,6 +1,7 @@
 //! Three members: leaders die, followers forward, members join, and nothing acknowledged is lost.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -169,36 +170,97 @@ async fn leases_survive_a_change_of_leader_and_end_after_it() {
     assert_eq!(kv.range(get("leased")).await.expect("read").into_inner().count, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_joins_by_snapshot_and_a_member_leaves() {
-    let mut cluster = Cluster::started(1);
+/// A member alone whose log does not have its first entries any more, and one that is added to it and must be sent a
+/// snapshot with 300 values of `bytes` bytes.
+async fn one_that_needs_a_snapshot(
+    bytes: usize,
+    through: impl AsyncFnOnce(&Member) -> Option<SocketAddr>,
+) -> (Cluster, Member, u64) {
+    let mut cluster = Cluster::new(1);
+    let metrics = SocketAddr::from((crate::harness::own_loopback(), crate::harness::own_port()));
+    let flags = ["--snapshot-count=100", "--snapshot-catchup-entries=20"].map(str::to_owned);
+    cluster.members[0].flags.extend(flags);
+    cluster.members[0].flags.push(format!("--listen-metrics-urls=http://{metrics}"));
+    cluster.members[0].start();
     let mut kv = cluster.members[0].kv().await;
     for number in 0..300 {
-        kv.put(put(&format!("key{number:03}"), vec![b'v'; 2_000])).await.expect("put");
+        kv.put(put(&format!("key{number:03}"), vec![b'v'; bytes])).await.expect("put");
     }
+    crate::harness_wait(|| async {
+        Member::metric(metrics, "keelson_raftstore_log_purged").await.is_some_and(|index| index > 0.0)
+    })
+    .await;
     let mut joiner = Member::new("joiner", cluster.directory.path().join("joiner"));
+    joiner.proxy = through(&joiner).await;
     let mut members = etcd::cluster_client::ClusterClient::new(cluster.members[0].channel().await);
     let add = etcd::MemberAddRequest { peer_ur_ls: vec![joiner.peer_url()], is_learner: true };
     let added = members.member_add(add).await.expect("added").into_inner();
-    let id = added.member.expect("the member").id;
     let initial = format!("m1={},joiner={}", cluster.members[0].peer_url(), joiner.peer_url());
     joiner.flags = ["--initial-cluster", &initial, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec();
     joiner.start();
-    let mut joined_kv = joiner.kv().await;
+    let joined = joiner.kv().await;
     let read = etcd::RangeRequest { serializable: true, ..prefix("key") };
     crate::harness_wait(|| {
-        let (mut kv, read) = (joined_kv.clone(), read.clone());
-        async move { kv.range(read).await.is_ok_and(|found| found.into_inner().count == 300) }
+        let (mut kv, read) = (joined.clone(), read.clone());
+        async move {
+            kv.range(read).await.is_ok_and(|found| {
+                let kvs = found.into_inner().kvs;
+                kvs.len() == 300 && kvs.iter().all(|pair| pair.value.len() == bytes)
+            })
+        }
     })
     .await;
+    (cluster, joiner, added.member.expect("the member").id)
+}
+
+fn log_of(member: &Member) -> String {
+    std::fs::read_to_string(member.data_dir.with_extension("log")).expect("its log")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_joins_by_snapshot_and_a_member_leaves() {
+    let (mut cluster, mut joiner, id) = one_that_needs_a_snapshot(2_000, async |_| None).await;
+    assert!(log_of(&joiner).contains("snapshot installed"));
+    let mut members = etcd::cluster_client::ClusterClient::new(cluster.members[0].channel().await);
     members.member_promote(etcd::MemberPromoteRequest { id }).await.expect("promoted");
-    joined_kv.put(put("from-the-new-one", "x")).await.expect("put");
+    joiner.kv().await.put(put("from-the-new-one", "x")).await.expect("put");
     let listed = members.member_list(etcd::MemberListRequest { linearizable: true }).await.expect("listed");
     assert_eq!(listed.into_inner().members.iter().filter(|member| !member.is_learner).count(), 2);
     members.member_remove(etcd::MemberRemoveRequest { id }).await.expect("removed");
     joiner.kill();
-    kv.put(put("alone-again", "x")).await.expect("put");
+    cluster.members[0].kv().await.put(put("alone-again", "x")).await.expect("put");
     cluster.members[0].kill();
+}
+
+/// Forwards connections, and cuts each one after so many bytes to the target.
+async fn proxy_that_cuts(target: SocketAddr, after: u64) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((crate::harness::own_loopback(), 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(server) = tokio::net::TcpStream::connect(target).await else { return };
+                let (from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let mut from_client = tokio::io::AsyncReadExt::take(from_client, after);
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                    _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_goes_on_where_its_connection_broke() {
+    // 9 MB over connections of which none carries more than 3.
+    let through = async |joiner: &Member| Some(proxy_that_cuts(joiner.peer_address(), 3 << 20).await);
+    let (_cluster, joiner, _) = one_that_needs_a_snapshot(30_000, through).await;
+    let log = log_of(&joiner);
+    assert!(log.contains("a snapshot goes on where it was broken off"), "{log}");
+    assert_eq!(log.matches("snapshot installed").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

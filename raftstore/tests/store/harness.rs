@@ -36,6 +36,8 @@ pub struct Member {
     pub flags: Vec<String>,
     /// Runs the member under this command (strace).
     pub wrapper: Vec<String>,
+    /// The others reach it at this address instead of the one that it listens at.
+    pub proxy: Option<std::net::SocketAddr>,
     process: Option<Child>,
 }
 
@@ -48,12 +50,29 @@ impl Member {
             data_dir,
             flags: Vec::new(),
             wrapper: Vec::new(),
+            proxy: None,
             process: None,
         }
     }
 
+    /// As the others know it.
     pub fn peer_url(&self) -> String {
-        format!("http://{}:{}", own_loopback(), self.peer_port)
+        self.proxy.map_or_else(|| format!("http://{}", self.peer_address()), |proxy| format!("http://{proxy}"))
+    }
+
+    /// Where it listens.
+    pub fn peer_address(&self) -> std::net::SocketAddr {
+        (own_loopback(), self.peer_port).into()
+    }
+
+    /// The value of one of its metrics, if it was started with --listen-metrics-urls at this address.
+    pub async fn metric(address: std::net::SocketAddr, name: &str) -> Option<f64> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        text.lines().find_map(|line| line.split_once(' ').filter(|(found, _)| *found == name))?.1.parse().ok()
     }
 
     pub fn client_url(&self) -> String {
@@ -76,7 +95,7 @@ impl Member {
             .arg(&self.data_dir)
             .args(["--disk-reserve-bytes", "1048576"])
             .args(["--listen-client-urls", &self.client_url()])
-            .args(["--listen-peer-urls", &self.peer_url()])
+            .args(["--listen-peer-urls", &format!("http://{}", self.peer_address())])
             .args(["--initial-advertise-peer-urls", &self.peer_url()])
             .args(&self.flags)
             // Its own group: a wrapper that is killed must not leave the member behind.

@@ -1,0 +1,102 @@
+//! A snapshot on its way out: in chunks, and after a broken connection from where the other side is.
+
+use std::time::Duration;
+
+use keelson_wire::raft as wire;
+use keelson_wire::raft::raft_client::RaftClient;
+use tonic::Status;
+
+use super::network::PeerChannel;
+use super::off_thread;
+use super::snapshot::{self, SnapshotData};
+
+/// In the tests a small state is many chunks, too.
+const CHUNK: usize = if cfg!(test) { 1 << 10 } else { 512 << 10 };
+const PAUSE: Duration = Duration::from_millis(100);
+const ANSWER: Duration = Duration::from_secs(5);
+/// Attempts in a row that bring the other side nothing. After them openraft decides anew whom it sends what.
+const VAIN_ATTEMPTS: u32 = 10;
+
+/// Sends the picture that `head` describes until it is installed. `picture` is its number, once used in this process.
+pub async fn send(
+    client: RaftClient<PeerChannel>,
+    head: wire::SnapshotHead,
+    data: SnapshotData,
+    picture: u64,
+) -> Result<wire::SnapshotResponse, Status> {
+    let begin =
+        wire::BeginSnapshotRequest { cluster_id: head.cluster_id, target: head.target, vote: head.vote, picture };
+    let mut reached = 0;
+    let mut vain = 0;
+    loop {
+        let refusal = match attempt(client.clone(), begin, &head, &data, &mut reached, &mut vain).await {
+            Ok(response) => return Ok(response),
+            Err(refusal) => refusal,
+        };
+        vain += 1;
+        tracing::info!(%refusal, records = reached, "a snapshot was broken off");
+        if vain >= VAIN_ATTEMPTS {
+            return Err(refusal);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(
+    mut client: RaftClient<PeerChannel>,
+    begin: wire::BeginSnapshotRequest,
+    head: &wire::SnapshotHead,
+    data: &SnapshotData,
+    reached: &mut u64,
+    vain: &mut u32,
+) -> Result<wire::SnapshotResponse, Status> {
+    let mut begin = tonic::Request::new(begin);
+    begin.set_timeout(ANSWER);
+    let begun = client.begin_snapshot(begin).await?.into_inner();
+    if begun.records > *reached {
+        (*reached, *vain) = (begun.records, 0);
+    }
+    let head = wire::SnapshotHead { ticket: begun.ticket, ..head.clone() };
+    let data = data.clone();
+    let chunks = off_thread::stream(4, move |send| {
+        if let Err(error) = send_chunks(head, begun.records, &data, send) {
+            tracing::error!(%error, "cannot read the snapshot that is being sent");
+        }
+    });
+    Ok(client.install_snapshot(chunks).await?.into_inner())
+}
+
+/// Stops early when the receiver has gone; the lack of an end tells the other side.
+fn send_chunks(
+    head: wire::SnapshotHead,
+    received: u64,
+    data: &SnapshotData,
+    send: &mut dyn FnMut(wire::SnapshotChunk) -> bool,
+) -> crate::disk::Result<()> {
+    let SnapshotData::Picture { state, .. } = data else { return Ok(()) };
+    let mut chunk = wire::SnapshotChunk { head: Some(head), ..Default::default() };
+    let mut bytes = 0;
+    let mut checksum = crc32fast::Hasher::new();
+    let mut count = 0;
+    for record in snapshot::records(state) {
+        let (key, value) = record?;
+        checksum.update(&key);
+        checksum.update(&value);
+        count += 1;
+        if count <= received {
+            continue;
+        }
+        bytes += key.len() + value.len();
+        chunk.records.push(wire::Record { key: key.into(), value });
+        if bytes >= CHUNK {
+            bytes = 0;
+            if !send(std::mem::take(&mut chunk)) {
+                return Ok(());
+            }
+        }
+    }
+    chunk.end = Some(wire::SnapshotEnd { checksum: checksum.finalize(), records: count });
+    // A receiver that has gone needs no end.
+    let _ = send(chunk);
+    Ok(())
+}
