@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keelson_process::descriptors::raise_limit;
 use keelson_process::identity::{ClientAuth, TlsFiles};
 use keelson_process::supervision::{Spec, supervise};
 use keelson_process::{Process, Shutdown};
 use keelson_wire::raft as wire;
 use keelson_wire::raft::command::Change;
+use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::Error;
@@ -26,6 +28,9 @@ use crate::raft::{Consensus, Dialer, Entrance, Log, Machine, PeerDoor, PeerTls, 
 use crate::watch;
 
 const DEFAULT_QUOTA: u64 = 2 << 30;
+/// Connections at the peer door, at most, and no more than an eighth of the files that may be open: each of the others has
+/// a few.
+const PEER_CONNECTIONS: usize = 256;
 const LEASE_TURN: Duration = Duration::from_millis(500);
 const HOUSEKEEPING_TURN: Duration = Duration::from_secs(1);
 
@@ -254,9 +259,11 @@ async fn open_doors(
     urls: &[String],
     tls: Option<DoorTls>,
     routes: &Routes,
+    places: usize,
     shutdown: &Shutdown,
 ) -> Result<Vec<SocketAddr>, Error> {
     let mut bound = Vec::new();
+    let places = Arc::new(Semaphore::new(places));
     for url in urls {
         let (secure, address) = address(url)?;
         let tls = match (secure, &tls) {
@@ -264,7 +271,7 @@ async fn open_doors(
             (true, Some(tls)) => Some(tls.clone()),
             (true, None) => return Err(Error::Options(format!("{url} needs certificate, key and CA files"))),
         };
-        let door = Door { name, address, tls };
+        let door = Door { name, address, tls, places: places.clone() };
         let listening = listen(door, routes.clone(), shutdown.clone()).await;
         bound.push(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
     }
@@ -274,7 +281,8 @@ async fn open_doors(
 async fn open_peer_doors(options: &Options, entrance: &Entrance, shutdown: &Shutdown) -> Result<(), Error> {
     let tls = door_tls(peer_files(options)?, &options.peer_cert_allowed_cn)?;
     let routes = Routes::new(entrance.clone());
-    open_doors("peer", &options.listen_peer_urls, tls, &routes, shutdown).await.map(drop)
+    let places = PEER_CONNECTIONS.min(usize::try_from(raise_limit() / 8).unwrap_or(usize::MAX));
+    open_doors("peer", &options.listen_peer_urls, tls, &routes, places, shutdown).await.map(drop)
 }
 
 async fn open_client_doors(
@@ -297,7 +305,10 @@ async fn open_client_doors(
         header: Arc::new(move |revision| header.header(revision)),
     };
     let routes = client_routes(requests.clone(), settings);
-    open_doors("client", &options.listen_client_urls, tls, &routes, shutdown).await
+    // The rest is for the peers, and for the files of the log and of the state.
+    let half = usize::try_from(raise_limit() / 2).unwrap_or(usize::MAX);
+    let places = half.min(options.max_connections as usize);
+    open_doors("client", &options.listen_client_urls, tls, &routes, places, shutdown).await
 }
 
 async fn serve_metrics(options: &Options, process: &Process) -> Result<(), Error> {

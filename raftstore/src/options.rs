@@ -69,6 +69,9 @@ pub struct Options {
     /// Entries of the log that stay behind a checkpoint, so that a member that was away shortly needs no snapshot.
     #[arg(long, default_value_t = 2_000, alias = "experimental-snapshot-catchup-entries")]
     pub snapshot_catchup_entries: u64,
+    /// Connections of clients, at most; and no more than half of the files that the process may have open.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
     /// Operations in a transaction, at most.
     #[arg(long, default_value_t = 128)]
     pub max_txn_ops: usize,

@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod configuration;
+pub mod descriptors;
 mod eager;
 pub mod health;
 pub mod identity;

@@ -1,33 +1,44 @@
 //! Sockets, TLS and who may come in.
 //!
-//! Identities are checked once, when a connection is made: whoever is not on the list never reaches a service.
+//! Identities are checked once, when a connection is made: whoever is not on the list never reaches a service. A door has
+//! so many places; who comes when all are taken is turned away, for the files of the log and of the state need descriptors
+//! too. And who says nothing has no place for long.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keelson_process::Shutdown;
 use keelson_process::identity::Identity;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use super::connection::Connection;
+
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes that are under way at once; more connections wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_STREAMS: u32 = 20_000;
+/// What every HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; PREFACE_LENGTH] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_LENGTH: usize = 24;
+/// Those who are turned away are told of in the log no more often.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// One door's address, and its TLS if it has any.
 pub struct Door {
     pub name: &'static str,
     pub address: SocketAddr,
     pub tls: Option<DoorTls>,
+    /// Shared by doors that share their places.
+    pub places: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -54,26 +65,28 @@ pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Resul
     let ended = shutdown.begun_owned();
     match door.tls {
         None => {
-            let (accepted, incoming) = mpsc::channel::<io::Result<TcpStream>>(16);
-            tokio::spawn(accept(listener, shutdown, move |stream| {
+            let (accepted, incoming) = mpsc::channel::<io::Result<Connection<TcpStream>>>(16);
+            tokio::spawn(accept(name, listener, shutdown, door.places, move |stream, place| {
                 let accepted = accepted.clone();
                 async move {
-                    // The server has ended when nobody takes it.
-                    let _ = accepted.send(Ok(stream)).await;
+                    if speaks_http2(&stream).await {
+                        // The server has ended when nobody takes it.
+                        let _ = accepted.send(Ok(Connection::new(stream, place))).await;
+                    }
                 }
             }));
             let serving = server().serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended);
             tokio::spawn(report(name, serving));
         }
         Some(tls) => {
-            let (accepted, incoming) = mpsc::channel::<io::Result<TlsStream<TcpStream>>>(16);
+            let (accepted, incoming) = mpsc::channel::<io::Result<Connection<TlsStream<TcpStream>>>>(16);
             let acceptor = TlsAcceptor::from(tls.config);
             let allowed: Arc<[String]> = tls.allowed.into();
-            tokio::spawn(accept(listener, shutdown, move |stream| {
+            tokio::spawn(accept(name, listener, shutdown, door.places, move |stream, place| {
                 let (acceptor, allowed, accepted) = (acceptor.clone(), allowed.clone(), accepted.clone());
                 async move {
                     if let Some(stream) = handshake(name, &acceptor, &allowed, stream).await {
-                        let _ = accepted.send(Ok(stream)).await;
+                        let _ = accepted.send(Ok(Connection::new(stream, place))).await;
                     }
                 }
             }));
@@ -90,11 +103,17 @@ async fn report(door: &'static str, serving: impl Future<Output = Result<(), ton
     }
 }
 
-async fn accept<Welcome>(listener: TcpListener, shutdown: Shutdown, welcome: impl Fn(TcpStream) -> Welcome)
-where
+async fn accept<Welcome>(
+    door: &'static str,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    places: Arc<Semaphore>,
+    welcome: impl Fn(TcpStream, OwnedSemaphorePermit) -> Welcome,
+) where
     Welcome: Future<Output = ()> + Send + 'static,
 {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut complained: Option<Instant> = None;
     loop {
         let Ok(slot) = handshakes.clone().acquire_owned().await else { return };
         let stream = tokio::select! {
@@ -109,16 +128,45 @@ where
             },
             () = shutdown.begun() => return,
         };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            if complained.is_none_or(|when| when.elapsed() >= COMPLAINT) {
+                complained = Some(Instant::now());
+                let peer = stream.peer_addr().ok();
+                tracing::warn!(door, ?peer, "turned away: there are too many connections (--max-connections)");
+            }
+            continue;
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone before it was served");
             continue;
         }
-        let welcomed = welcome(stream);
+        let welcomed = welcome(stream, place);
         tokio::spawn(async move {
             let _slot = slot;
             welcomed.await;
         });
     }
+}
+
+/// Looks at what comes first without taking it. With TLS the handshake tells as much.
+async fn speaks_http2(stream: &TcpStream) -> bool {
+    let mut seen = [0; PREFACE.len()];
+    let look = async {
+        loop {
+            match stream.peek(&mut seen).await {
+                Ok(count) if seen[..count] != PREFACE[..count] || count == 0 => return false,
+                Ok(PREFACE_LENGTH) => return true,
+                // The rest is on its way, in a packet of its own: rare enough to look again a little later.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(_) => return false,
+            }
+        }
+    };
+    let is_it = tokio::time::timeout(HANDSHAKE_TIMEOUT, look).await == Ok(true);
+    if !is_it {
+        tracing::info!(peer = ?stream.peer_addr().ok(), "a connection that does not speak HTTP/2");
+    }
+    is_it
 }
 
 async fn handshake(

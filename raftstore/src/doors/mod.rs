@@ -1,6 +1,7 @@
 //! The doors of a member: etcd's v3 API and the pipeline for clients, the raft transport for the other members.
 
 mod cluster;
+mod connection;
 mod kv;
 mod lease;
 mod listen;

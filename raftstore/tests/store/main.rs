@@ -1,5 +1,6 @@
 //! raftstore as a process, asked by real clients: etcdctl and gRPC.
 
+mod bad_input;
 mod cluster;
 mod differential;
 mod durability;
