@@ -7,15 +7,21 @@ use keelson_wire::etcdserverpb as etcd;
 
 use crate::harness::{Cluster, Member, own_loopback, prefix};
 
-fn command(member: &Member, arguments: &[&str]) -> Command {
-    let mut command = Command::new("etcdctl");
+/// The etcdctls of ETCDCTLS, or the one that is found.
+fn programs() -> Vec<String> {
+    let named = std::env::var("ETCDCTLS").unwrap_or_else(|_| "etcdctl".to_owned());
+    named.split(':').map(str::to_owned).collect()
+}
+
+fn command(program: &str, member: &Member, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.env("ETCDCTL_API", "3");
     command.args(["--endpoints", &format!("{}:{}", own_loopback(), member.client_port)]).args(arguments);
     command
 }
 
-fn etcdctl(member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
-    let mut child = command(member, arguments)
+fn etcdctl(program: &str, member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
+    let mut child = command(program, member, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -29,11 +35,17 @@ fn etcdctl(member: &Member, arguments: &[&str], input: &str) -> (bool, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn etcdctl_does_its_work() {
+    for program in programs() {
+        does_its_work(&program).await;
+    }
+}
+
+async fn does_its_work(program: &str) {
     let cluster = Cluster::started(1);
     let member = &cluster.members[0];
     member.channel().await;
     let ok = |arguments: &[&str], input: &str| {
-        let (success, text) = etcdctl(member, arguments, input);
+        let (success, text) = etcdctl(program, member, arguments, input);
         assert!(success, "{arguments:?}: {text}");
         text
     };
@@ -49,9 +61,9 @@ async fn etcdctl_does_its_work() {
     assert!(ok(&["lease", "grant", "100"], "").contains("granted with TTL(100s)"));
     assert!(ok(&["lease", "list"], "").contains("found 1 leases"));
     assert!(ok(&["compaction", "4", "--physical"], "").contains("compacted revision 4"));
-    let (success, text) = etcdctl(member, &["get", "a", "--rev=2"], "");
+    let (success, text) = etcdctl(program, member, &["get", "a", "--rev=2"], "");
     assert!(!success && text.contains("etcdserver: mvcc: required revision has been compacted"), "{text}");
-    let (success, text) = etcdctl(member, &["compaction", "4"], "");
+    let (success, text) = etcdctl(program, member, &["compaction", "4"], "");
     assert!(!success && text.contains("etcdserver: mvcc: required revision has been compacted"), "{text}");
     assert!(ok(&["endpoint", "status", "-w", "json"], "").contains("\"dbSize\""));
     assert!(ok(&["endpoint", "health"], "").contains("is healthy"));
@@ -78,11 +90,17 @@ async fn etcdctl_does_its_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn etcdctl_changes_the_members() {
+    for program in programs() {
+        changes_the_members(&program).await;
+    }
+}
+
+async fn changes_the_members(program: &str) {
     let cluster = Cluster::started(3);
     let leader = cluster.leader().await;
     let member = &cluster.members[leader];
     let ok = |arguments: &[&str]| {
-        let (success, text) = etcdctl(member, arguments, "");
+        let (success, text) = etcdctl(program, member, arguments, "");
         assert!(success, "{arguments:?}: {text}");
         text
     };
@@ -97,7 +115,7 @@ async fn etcdctl_changes_the_members() {
     assert!(added.contains("added to cluster"), "{added}");
     assert!(ok(&["member", "list"]).contains("http://127.0.0.1:1"));
     let learner = added.split_whitespace().nth(1).expect("an id");
-    let (success, text) = etcdctl(other, &["member", "promote", learner], "");
+    let (success, text) = etcdctl(program, other, &["member", "promote", learner], "");
     assert!(!success && text.contains("can only promote a learner member which is in sync with leader"), "{text}");
     assert!(ok(&["member", "update", learner, "--peer-urls", "http://127.0.0.1:2"]).contains("updated in cluster"));
     assert!(ok(&["member", "remove", learner]).contains("removed from cluster"));
@@ -106,11 +124,17 @@ async fn etcdctl_changes_the_members() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_goes_to_one_and_then_to_the_next() {
+    for program in programs() {
+        election(&program).await;
+    }
+}
+
+async fn election(program: &str) {
     let cluster = Cluster::started(1);
     let member = &cluster.members[0];
     member.channel().await;
     let campaign = |value: &str| {
-        let mut command = command(member, &["elect", "office", value]);
+        let mut command = command(program, member, &["elect", "office", value]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("etcdctl is installed")
     };
     let holder = || async {
