@@ -1,21 +1,53 @@
-//! One connection of a door, which holds a place as long as it lives.
+//! One connection of a door: it holds a place as long as it lives, and writes together what is said together.
+//!
+//! The HTTP/2 layer flushes as soon as it has a frame. When many streams have something to say at one moment (a change that
+//! many watch, answers to one batch of writes), that is a system call for each, which costs more than all that led to it.
+//! So a flush lets those run first that are ready to run, once; what they have to say goes with it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
 
+/// What waits for a flush, at most. More goes out at once.
+const TOGETHER: usize = 32 << 10;
+/// A larger buffer is given back: most connections are silent most of the time.
+const KEPT: usize = 1 << 10;
+
 pub struct Connection<Stream> {
     stream: Stream,
+    waiting: Vec<u8>,
+    /// Bytes of `waiting` that are written.
+    written: usize,
+    /// The others had their turn before this flush.
+    has_yielded: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl<Stream> Connection<Stream> {
     pub fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, _place: place }
+        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _place: place }
+    }
+}
+
+impl<Stream: AsyncWrite + Unpin> Connection<Stream> {
+    fn poll_write_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.waiting.len() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.waiting[self.written..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += written;
+        }
+        self.written = 0;
+        self.waiting.clear();
+        if self.waiting.capacity() > KEPT {
+            self.waiting = Vec::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -38,16 +70,8 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Connection<Stream> {
 }
 
 impl<Stream: AsyncWrite + Unpin> AsyncWrite for Connection<Stream> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -55,10 +79,31 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Connection<Stream> {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let count = buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        if self.waiting.len() + count <= TOGETHER {
+            buffers.iter().for_each(|buffer| self.waiting.extend_from_slice(buffer));
+            return Poll::Ready(Ok(count));
+        }
+        ready!(self.poll_write_waiting(context))?;
         Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.waiting.is_empty() && !std::mem::replace(&mut self.has_yielded, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.poll_write_waiting(context))?;
+        self.has_yielded = false;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_waiting(context))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
