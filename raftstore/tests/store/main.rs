@@ -1,6 +1,7 @@
 //! raftstore as a process, asked by real clients: etcdctl and gRPC.
 
 mod bad_input;
+mod clock;
 mod cluster;
 mod differential;
 mod durability;
