@@ -29,6 +29,12 @@ pub struct Cluster {
     pub network: Network,
     pub nodes: u8,
     pub members: u8,
+    /// Members that the store began with; the others joined it later. All, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founders: Option<u8>,
+    /// The member of which a cluster of one is being made; nothing may start before that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovering: Option<String>,
     /// Flags that the user gave for single components, such as `apiserver: ["--v=4"]`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub extra_flags: std::collections::BTreeMap<String, Vec<String>>,
@@ -54,7 +60,8 @@ pub struct Ports {
 
 impl Cluster {
     pub fn new(slot: u8, network: Network, nodes: u8, members: u8, binaries: PathBuf) -> Self {
-        Self { format: FORMAT, slot, network, nodes, members, extra_flags: Default::default(), binaries }
+        let (founders, recovering, extra_flags) = (None, None, Default::default());
+        Self { format: FORMAT, slot, network, nodes, members, founders, recovering, extra_flags, binaries }
     }
 
     /// The cluster that was made here before, if any.
@@ -120,6 +127,11 @@ impl Cluster {
 
     pub fn member_names(&self) -> Vec<String> {
         (1..=self.members).map(|number| format!("member-{number}")).collect()
+    }
+
+    /// See [`founders`](Self::founders).
+    pub fn founding_members(&self) -> u8 {
+        self.founders.unwrap_or(self.members)
     }
 
     /// The bridge on which the nodes' namespaces meet.

@@ -96,20 +96,29 @@ impl<'a> Flags<'a> {
     }
 }
 
+/// Where the other members reach the store's member of this number, from 0.
+pub fn peer_url(cluster: &Cluster, index: u8) -> String {
+    format!("https://127.0.0.1:{}", cluster.ports().store_peer + u16::from(index))
+}
+
 fn store(cluster: &Cluster, layout: &Layout, index: u8) -> ProcessSpec {
     let ports = cluster.ports();
     let name = format!("member-{}", index + 1);
     let url = |port: u16, index: u8| format!("https://127.0.0.1:{}", port + u16::from(index));
+    let joins = index >= cluster.founding_members();
+    // A founding member's flags stay as they are when the store grows: it need not be started again.
+    let named = if joins { cluster.members } else { cluster.founding_members() };
     let initial_cluster: Vec<String> =
-        (0..cluster.members).map(|other| format!("member-{}={}", other + 1, url(ports.store_peer, other))).collect();
+        (0..named).map(|other| format!("member-{}={}", other + 1, peer_url(cluster, other))).collect();
     let flags = Flags::new(layout)
         .set("name", &name)
         .path("data-dir", layout.store(&name))
         .set("listen-client-urls", url(ports.store_client, index))
         .set("advertise-client-urls", url(ports.store_client, index))
-        .set("listen-peer-urls", url(ports.store_peer, index))
-        .set("initial-advertise-peer-urls", url(ports.store_peer, index))
+        .set("listen-peer-urls", peer_url(cluster, index))
+        .set("initial-advertise-peer-urls", peer_url(cluster, index))
         .set("initial-cluster", initial_cluster.join(","))
+        .set("initial-cluster-state", if joins { "existing" } else { "new" })
         .set("listen-metrics-urls", format!("http://127.0.0.1:{}", ports.store_health + u16::from(index)))
         .certificate("cert-file", "key-file", "raftstore")
         .ca("trusted-ca-file")
@@ -292,6 +301,21 @@ mod tests {
                 .iter()
                 .any(|flag| flag.starts_with("--etcd-servers=") && flag.matches("https://").count() == 3)
         );
+    }
+
+    #[test]
+    fn members_that_come_later_join_and_change_nothing_for_those_that_were_there() {
+        let facts = Facts { host_address: IpAddr::from([192, 0, 2, 1]), containerd: "/usr/bin/containerd".into() };
+        let mut cluster = Cluster::new(3, Network::Host, 1, 1, "/opt/keelson".into());
+        let before = processes(&cluster, &Layout::new("/tmp/x"), &facts);
+        (cluster.founders, cluster.members) = (Some(1), 3);
+        let after = processes(&cluster, &Layout::new("/tmp/x"), &facts);
+        assert_eq!(before[0].arguments, after[0].arguments);
+        for member in &after[1..3] {
+            assert!(member.arguments.iter().any(|flag| flag == "--initial-cluster-state=existing"));
+            let initial = member.arguments.iter().find(|flag| flag.starts_with("--initial-cluster=")).expect("given");
+            assert_eq!(initial.matches("https://").count(), 3, "{initial}");
+        }
     }
 
     #[test]

@@ -12,12 +12,13 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::plan::Facts;
 use crate::progress::Progress;
-use crate::{api, containerd, kubeconfig, machine, network, pki, plan, slot, supervisor};
+use crate::{api, containerd, kubeconfig, machine, network, pki, plan, slot, store, supervisor};
 
 /// The names under which configurations ask for the CNI plugin.
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 const SERVED_LIMIT: Duration = Duration::from_secs(60);
 const READY_LIMIT: Duration = Duration::from_secs(120);
+const MEMBERS_LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Args)]
 pub struct Options {
@@ -25,7 +26,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     nodes: Option<u8>,
 
-    /// Members of the Raft store: 1, 3 or 5 [default: 1]
+    /// Members of the Raft store: 1, 3 or 5; a cluster that exists may gain some [default: 1]
     #[arg(long, value_name = "M", value_parser = odd_members)]
     members: Option<u8>,
 
@@ -58,8 +59,8 @@ fn component_flag(text: &str) -> std::result::Result<(String, String), String> {
 }
 
 pub async fn up(layout: &Layout, options: Options) -> Result<()> {
-    let mut progress = Progress::new(7);
     let binaries = binaries(&options)?;
+    let mut progress = Progress::new(8);
     let facts = progress.step("Checking the machine", async { machine::check(&binaries) }).await?;
     let cluster =
         progress.step("Taking up the cluster's configuration", async { configure(layout, &options, binaries) }).await?;
@@ -69,6 +70,7 @@ pub async fn up(layout: &Layout, options: Options) -> Result<()> {
     let client = api::client(layout)?;
     let logs = layout.logs().display().to_string();
     progress.step("Waiting for the API server", api::wait_until_served(&client, SERVED_LIMIT, &logs)).await?;
+    progress.step("Waiting for the store's members", store::all_vote(layout, &cluster, MEMBERS_LIMIT)).await?;
     let names = cluster.node_names();
     let ready = api::wait_until_ready(&client, layout, &names, READY_LIMIT, &logs);
     progress.step("Waiting for the nodes", ready).await?;
@@ -124,11 +126,22 @@ fn configure(layout: &Layout, options: &Options, binaries: PathBuf) -> Result<Cl
     Ok(cluster)
 }
 
-/// What may change about a cluster that exists: it may gain nodes.
+/// What may change about a cluster that exists: it may gain nodes and members of the store.
 fn take_up(mut cluster: Cluster, options: &Options) -> Result<Cluster> {
-    if options.members.is_some_and(|members| members != cluster.members) {
-        return Err(Error::new(format!("this cluster's store has {} member(s)", cluster.members))
-            .hint("leave --members out, or make a new cluster after `keelson down --purge`"));
+    if let Some(member) = &cluster.recovering {
+        return Err(Error::new("a recovery of the store was cut short")
+            .hint(format!("finish it: keelson store recover --member={member} (with the flags that it had)")));
+    }
+    match options.members {
+        Some(members) if members < cluster.members => {
+            return Err(Error::new(format!("this cluster's store has {} members", cluster.members))
+                .hint("leave --members out: members are not taken away by `up`"));
+        }
+        Some(members) if members > cluster.members => {
+            cluster.founders = Some(cluster.founding_members());
+            cluster.members = members;
+        }
+        _ => {}
     }
     if options.network.is_some_and(|network| network != cluster.network) {
         return Err(Error::new("the network of a cluster cannot change").hint("leave --network out"));

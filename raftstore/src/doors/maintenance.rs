@@ -16,8 +16,9 @@ use tonic::{Request, Response, Status};
 use super::Requests;
 use crate::mvcc::hash_kv;
 
-/// The version of etcd's API that this is; clients choose by it what they may ask.
-const API_VERSION: &str = "3.5.0";
+/// The version of etcd's API that this is; clients choose by it what they may ask. It is the first of 3.5 of which a
+/// kube-apiserver asks that a watch tell its progress.
+const API_VERSION: &str = "3.5.13";
 
 pub struct Maintenance(pub Arc<Requests>);
 

@@ -135,9 +135,14 @@ pub fn recover(layout: &Layout, options: &Recover) -> Result<()> {
     if supervisor::is_running(layout) {
         return Err(Error::new("the cluster runs").hint("stop it first: keelson down"));
     }
+    if let Some(member) = cluster.recovering.as_ref().filter(|member| **member != options.member) {
+        return Err(Error::new(format!("a recovery of {member} was cut short"))
+            .hint(format!("finish it first: keelson store recover --member={member}")));
+    }
     let others: Vec<&String> = names.iter().filter(|name| **name != options.member).collect();
     let present = others.iter().filter(|name| layout.store(name).join("member.json").exists()).count();
-    if present + 1 > names.len() / 2 && !others.is_empty() && present > 0 && !options.others_are_gone {
+    let is_begun = cluster.recovering.is_some();
+    if present + 1 > names.len() / 2 && present > 0 && !options.others_are_gone && !is_begun {
         return Err(Error::new(format!("nothing was changed: with {} the data of a quorum is here", options.member))
             .hint("`keelson up` takes it up; if the others' data is of no use, say so with --others-are-gone"));
     }
@@ -155,25 +160,31 @@ pub fn recover(layout: &Layout, options: &Recover) -> Result<()> {
     if options.others_are_gone {
         arguments.push("--others-are-gone".to_owned());
     }
-    // First of all the cluster has one member: cut short at any point, `keelson up` does not start the others again,
-    // which could be a quorum of the old cluster beside the new one.
+    // First of all it is written down: cut short at any point, `keelson up` starts nothing, which could be a quorum of the
+    // old cluster beside the new one, or a new one without anything in it.
     let before = cluster.clone();
-    cluster.members = 1;
+    cluster.recovering = Some(options.member.clone());
     cluster.save(layout)?;
-    if let Err(refusal) = run(&arguments) {
-        before.save(layout)?;
-        return Err(refusal);
-    }
-    let now = jiff::Timestamp::now().as_second();
-    let moved = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| Error::file("move", from, error));
-    for name in others {
-        if layout.store(name).exists() {
-            moved(&layout.store(name), &layout.store(&format!("{name}.lost-{now}")))?;
+    // A recovery that was cut short at its very end has moved the survivor already.
+    if options.member == names[0] || layout.store(&options.member).exists() {
+        if let Err(refusal) = run(&arguments) {
+            before.save(layout)?;
+            return Err(refusal);
+        }
+        let now = jiff::Timestamp::now().as_second();
+        let moved =
+            |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| Error::file("move", from, error));
+        for name in others {
+            if layout.store(name).exists() {
+                moved(&layout.store(name), &layout.store(&format!("{name}.lost-{now}")))?;
+            }
+        }
+        if options.member != names[0] {
+            moved(&layout.store(&options.member), &layout.store(&names[0]))?;
         }
     }
-    if options.member != names[0] {
-        moved(&layout.store(&options.member), &layout.store(&names[0]))?;
-    }
+    (cluster.members, cluster.founders, cluster.recovering) = (1, Some(1), None);
+    cluster.save(layout)?;
     println!("\nThe cluster's store has one member now. Next: keelson up");
     Ok(())
 }

@@ -6,8 +6,16 @@ use keelson_wire::etcdserverpb::{
     Member, MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
 };
 
+use std::time::{Duration, Instant};
+
+use super::Endpoints;
 use super::access::{Access, refused};
+use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::layout::Layout;
+use crate::plan::peer_url;
+
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Subcommand)]
 pub enum Action {
@@ -100,4 +108,40 @@ async fn add(access: &Access, name: &str, peer_urls: Vec<String>) -> Result<()> 
     println!("    --initial-cluster={}\n", initial.join(","));
     println!("and let it vote when it has caught up: keelson store member promote {id:x}");
     Ok(())
+}
+
+/// Adds those members of the cluster that the store does not know, and returns when all of them vote. What an earlier call
+/// left undone is taken up.
+pub async fn all_vote(layout: &Layout, cluster: &Cluster, limit: Duration) -> Result<()> {
+    let access = Access::new(layout, Endpoints::default())?;
+    let started = Instant::now();
+    for index in cluster.founding_members()..cluster.members {
+        let url = peer_url(cluster, index);
+        loop {
+            match one_step(&access, &url).await {
+                Ok(true) => break,
+                Err(error) if started.elapsed() >= limit => return Err(error),
+                Ok(false) | Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the member with this URL votes; if not, what comes next is done.
+async fn one_step(access: &Access, url: &str) -> Result<bool> {
+    let members = access.members().await?;
+    let mut client = ClusterClient::new(access.any().await?);
+    match members.iter().find(|member| member.peer_ur_ls.iter().any(|own| own == url)) {
+        Some(member) if !member.is_learner => Ok(true),
+        Some(member) => {
+            let promoted = client.member_promote(MemberPromoteRequest { id: member.id }).await;
+            promoted.map(|_| true).map_err(|status| refused("promote the member", &status))
+        }
+        None => {
+            let add = MemberAddRequest { peer_ur_ls: vec![url.to_owned()], is_learner: true };
+            let added = client.member_add(add).await;
+            added.map(|_| false).map_err(|status| refused("add the member", &status))
+        }
+    }
 }

@@ -17,9 +17,10 @@ use crate::error::Result;
 use crate::layout::Layout;
 
 pub use access::Access;
+pub use members::all_vote;
 
 /// How the store is reached when it is not the one of the cluster below --root.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Endpoints {
     /// Client URLs of the members of any raftstore, instead of the cluster below --root
     #[arg(long, value_delimiter = ',', value_name = "URL,...", global = true)]
