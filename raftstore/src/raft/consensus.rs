@@ -85,8 +85,8 @@ impl Consensus {
             election_timeout_min: election,
             election_timeout_max: election + election / 2,
             install_snapshot_timeout: 60_000,
-            // Between attempts at a member that is away.
-            backoff: format!("{}ms", settings.heartbeat.as_millis()),
+            // Between attempts at a member that is away: one that comes back shall soon have a stream of entries.
+            backoff: "20ms".to_owned(),
             // A checkpoint is due by time and bytes, not by entries: housekeeping asks for it.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: settings.kept_entries,
@@ -149,6 +149,12 @@ impl Consensus {
     /// From now on, a leader whose process has ended is replaced at once. By sight of the network itself: not simulated.
     pub fn heed_departures(self: &Arc<Self>) {
         tokio::spawn(departure::serve(self.clone(), self.broken_off.clone()));
+    }
+
+    /// Somebody campaigns against the leader that this member follows: it looks for itself whether that one's process has
+    /// ended. It may have no stream of entries whose end would have told.
+    pub(super) fn look_at_the_leader(&self) {
+        self.broken_off.notify_one();
     }
 
     /// For a stream of entries that comes from another member.

@@ -3,8 +3,9 @@
 //! When a stream of a leader's entries breaks off, its follower asks the kernel at the leader's address: a connection that
 //! is refused says that nobody listens there any more. Silence says nothing (a slow machine, a cut), so timeouts alone
 //! decide then. The follower stops honouring the lease of that term, and campaigns by pre-vote. It is one vote of a
-//! quorum: the others grant it by their own sight of the leader only, and by the same rules of terms and logs as ever. So
-//! a follower that is wrong costs nothing, and nobody's safety hangs on this.
+//! quorum: the others grant it by their own sight of the leader only (one that has no stream yet looks when another
+//! campaigns), and by the same rules of terms and logs as ever. So a follower that is wrong costs nothing, and nobody's
+//! safety hangs on this.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -146,6 +146,9 @@ impl Raft for PeerDoor {
     async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
         let ask = self.vote_request(request.into_inner())?;
         let answer = self.consensus.raft.pre_vote(ask).await.map_err(stopped)?;
+        if !answer.vote_granted {
+            self.consensus.look_at_the_leader();
+        }
         Ok(Response::new(vote_response(&answer)))
     }
 
