@@ -154,19 +154,20 @@ async fn speaks_http2(stream: &TcpStream) -> bool {
     let look = async {
         loop {
             match stream.peek(&mut seen).await {
-                Ok(count) if seen[..count] != PREFACE[..count] || count == 0 => return false,
-                Ok(PREFACE_LENGTH) => return true,
+                // Somebody who only looked whether the door is there.
+                Ok(0) | Err(_) => return None,
+                Ok(count) if seen[..count] != PREFACE[..count] => return Some(false),
+                Ok(PREFACE_LENGTH) => return Some(true),
                 // The rest is on its way, in a packet of its own: rare enough to look again a little later.
                 Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                Err(_) => return false,
             }
         }
     };
-    let is_it = tokio::time::timeout(HANDSHAKE_TIMEOUT, look).await == Ok(true);
-    if !is_it {
+    let seen = tokio::time::timeout(HANDSHAKE_TIMEOUT, look).await.unwrap_or(Some(false));
+    if seen == Some(false) {
         tracing::info!(peer = ?stream.peer_addr().ok(), "a connection that does not speak HTTP/2");
     }
-    is_it
+    seen == Some(true)
 }
 
 async fn handshake(
@@ -178,6 +179,8 @@ async fn handshake(
     let peer = stream.peer_addr().ok();
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
+        // Somebody who only looked whether the door is there.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
         Ok(Err(error)) => {
             tracing::info!(%error, ?peer, door, "TLS handshake failed");
             return None;
