@@ -21,7 +21,7 @@ pub fn hash_kv(state: &State, revision: i64) -> Result<Hashed, Error> {
     }
     let mut hash = crc32fast::Hasher::new();
     hash.update(&state.compacted.to_be_bytes());
-    for (key, history) in &state.keys {
+    for (key, history) in state.keys.iter() {
         let Some(revision) = history.at(at) else { continue };
         let Some(kv) = state.value(revision)? else { return Err(Refusal::Compacted.into()) };
         hash.update(&(key.len() as u64).to_be_bytes());

@@ -1,8 +1,10 @@
 //! The picture of a database: read whole at the start, and filled from a snapshot's records.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use keelson_wire::etcdserverpb::LeaseGrantRequest;
 use keelson_wire::mvccpb::KeyValue;
 use keelson_wire::raft as wire;
@@ -15,6 +17,8 @@ impl State {
     /// Reads the database once from its beginning to its end.
     pub fn load(storage: Arc<dyn Storage>) -> Result<Self> {
         let mut state = Self::empty(storage.clone());
+        // A history that nobody shares yet grows without being copied.
+        let mut keys: BTreeMap<Bytes, KeyHistory> = BTreeMap::new();
         for record in storage.scan(Bound::Unbounded, Bound::Unbounded) {
             let (key, value) = record?;
             match Key::decode(&key) {
@@ -22,12 +26,9 @@ impl State {
                     state.live_bytes += value.len() as u64;
                     let kv = KeyValue::decode(value)?;
                     let newest = Newest { revision, create: kv.create_revision, version: kv.version, lease: kv.lease };
-                    match state.keys.get_mut(&kv.key) {
+                    match keys.get_mut(&kv.key) {
                         Some(history) => history.push(newest),
-                        None => {
-                            let key = bytes::Bytes::copy_from_slice(&kv.key);
-                            state.keys.insert(key, KeyHistory::new(newest));
-                        }
+                        None => drop(keys.insert(Bytes::copy_from_slice(&kv.key), KeyHistory::new(newest))),
                     }
                 }
                 Some(Key::Lease(id)) => {
@@ -53,13 +54,14 @@ impl State {
                 None => tracing::warn!(?key, "a record of an unknown kind"),
             }
         }
+        state.keys = keys.into_iter().collect();
         state.attach_keys();
         Ok(state)
     }
 
     /// Which keys hang on which lease is not kept: each key's newest revision says it.
     fn attach_keys(&mut self) {
-        for (key, history) in &self.keys {
+        for (key, history) in self.keys.iter() {
             if history.newest.lease != 0
                 && let Some(lease) = self.leases.get_mut(&history.newest.lease)
             {

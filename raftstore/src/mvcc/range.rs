@@ -53,13 +53,12 @@ impl KeyRange {
 
     /// The keys of the index that lie in the range, in their order, also those that are deleted.
     pub fn walk<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = (&'a Bytes, &'a KeyHistory)> + 'a> {
-        let (start, end) = match self {
-            Self::One(key) => return Box::new(state.keys.get_key_value(key).into_iter()),
-            Self::Span(start, end) if start >= end => return Box::new(std::iter::empty()),
-            Self::Span(start, end) => (start.clone(), Bound::Excluded(end.clone())),
-            Self::From(start) => (start.clone(), Bound::Unbounded),
-        };
-        Box::new(state.keys.range((Bound::Included(start), end)))
+        match self {
+            Self::One(key) => Box::new(state.keys.get_key_value(key).into_iter()),
+            Self::Span(start, end) if start >= end => Box::new(std::iter::empty()),
+            Self::Span(start, end) => Box::new(state.keys.range(start, Bound::Excluded(end))),
+            Self::From(start) => Box::new(state.keys.range(start, Bound::Unbounded)),
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use keelson_wire::mvccpb::KeyValue;
 use keelson_wire::raft as wire;
 use prost::Message as _;
 
-use super::{Key, KeyHistory, Newest, Revision};
+use super::{Key, KeyIndex, Newest, Revision};
 use crate::disk::{self, Storage};
 
 /// Immutable and cheap to clone: the maps are shared between pictures.
 #[derive(Clone)]
 pub struct State {
-    pub keys: OrdMap<Bytes, KeyHistory>,
+    pub keys: KeyIndex,
     pub revision: i64,
     /// Reads and watches of revisions before this one are refused.
     pub compacted: i64,
@@ -51,7 +51,7 @@ impl State {
     /// What an empty store is: like etcd's, its first revision is 1 and nothing was changed by it.
     pub fn empty(storage: Arc<dyn Storage>) -> Self {
         Self {
-            keys: OrdMap::new(),
+            keys: KeyIndex::default(),
             revision: 1,
             compacted: 0,
             leases: OrdMap::new(),

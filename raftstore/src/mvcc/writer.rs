@@ -25,7 +25,7 @@ use prost::Message as _;
 use super::layout::EMPTY;
 use super::range::{Error, range};
 use super::txn::{Path, branch};
-use super::{Key, KeyHistory, KeyRange, Lease, Newest, Revision, State, Values};
+use super::{Key, KeyRange, Lease, Newest, Revision, State, Values};
 use crate::disk::{self, Batch};
 use crate::refusal::Refusal;
 
@@ -145,8 +145,8 @@ impl Writer {
                 continue;
             }
             match left {
-                Some(left) => drop(self.state.keys.insert(key, left)),
-                None => drop(self.state.keys.remove(&key)),
+                Some(left) => self.state.keys.replace(key, left),
+                None => self.state.keys.remove(&key),
             }
             all.extend(gone);
         }
@@ -261,7 +261,7 @@ impl Writer {
             version: old.map_or(0, |old| old.version) + 1,
             lease,
         };
-        let key = self.remember(&put.key, newest);
+        let key = self.state.keys.push(&put.key, newest);
         let kv = KeyValue {
             key: key.clone(),
             create_revision: newest.create,
@@ -316,7 +316,7 @@ impl Writer {
     ) -> Result<Option<KeyValue>, Error> {
         let previous = if wants_previous || self.with_previous { self.value(old.revision)? } else { None };
         let revision = transaction.next();
-        self.remember(&key, Newest { revision, create: 0, version: 0, lease: 0 });
+        self.state.keys.push(&key, Newest { revision, create: 0, version: 0, lease: 0 });
         self.detach(old.lease, &key);
         let kv = KeyValue { key, mod_revision: revision.main, ..Default::default() };
         self.keep(revision, &kv);
@@ -327,18 +327,6 @@ impl Writer {
         };
         transaction.events.push(ChangeEvent { event, previous: Some(old.revision) });
         Ok(previous)
-    }
-
-    /// Puts the revision into the index, and hands out the index's own copy of the key: the request's is a slice of
-    /// the whole request, which must not live as long as the key.
-    fn remember(&mut self, key: &Bytes, newest: Newest) -> Bytes {
-        if let Some((own, history)) = self.state.keys.get_key_value_mut(key) {
-            history.push(newest);
-            return own.clone();
-        }
-        let own = Bytes::copy_from_slice(key);
-        self.state.keys.insert(own.clone(), KeyHistory::new(newest));
-        own
     }
 
     fn keep(&mut self, revision: Revision, kv: &KeyValue) {

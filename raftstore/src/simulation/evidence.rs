@@ -88,7 +88,7 @@ type Outcome = Result<(), String>;
 /// Everything of a state that the members must agree on.
 fn state_digest(state: &State) -> Result<u64, String> {
     let mut all = Vec::new();
-    for (key, history) in &state.keys {
+    for (key, history) in state.keys.iter() {
         for revision in history.revisions() {
             // What is compacted leaves each member when it has the time.
             if revision.main > state.compacted {
