@@ -76,24 +76,29 @@ impl KeyIndex {
         self.0.get(key).map(Entry::pair)
     }
 
-    /// Adds the newest revision of a key, and hands out the index's own copy of it: the key that is given may be a slice
-    /// of something large, which must not live as long.
+    /// Adds the newest revision of a key, and hands out the index's own copy of it.
     pub fn push(&mut self, key: &[u8], newest: Newest) -> Bytes {
-        let entry = match self.0.get(key) {
-            Some(entry) => {
-                let mut history = entry.0.history.clone();
+        self.put(key, |old| match old.cloned() {
+            Some(mut history) => {
                 history.push(newest);
-                Entry::new(entry.0.key.clone(), history)
+                history
             }
-            None => Entry::new(Bytes::copy_from_slice(key), KeyHistory::new(newest)),
-        };
-        let own = entry.0.key.clone();
-        self.0.insert(entry);
-        own
+            None => KeyHistory::new(newest),
+        })
     }
 
-    pub fn replace(&mut self, key: Bytes, history: KeyHistory) {
-        self.0.insert(Entry::new(key, history));
+    pub fn replace(&mut self, key: &[u8], history: KeyHistory) {
+        self.put(key, |_| history);
+    }
+
+    /// The index has copies of its own: the key that is given may be a slice of something large, which must not live as
+    /// long.
+    fn put(&mut self, key: &[u8], history: impl FnOnce(Option<&KeyHistory>) -> KeyHistory) -> Bytes {
+        let old = self.get_key_value(key);
+        let own = old.map_or_else(|| Bytes::copy_from_slice(key), |(own, _)| own.clone());
+        let history = history(old.map(|(_, history)| history));
+        self.0.insert(Entry::new(own.clone(), history));
+        own
     }
 
     pub fn remove(&mut self, key: &[u8]) {
@@ -110,5 +115,25 @@ impl KeyIndex {
         end: Bound<&[u8]>,
     ) -> impl Iterator<Item = (&'i Bytes, &'i KeyHistory)> + use<'i> {
         self.0.range::<_, [u8]>((Bound::Included(start), end)).map(Entry::pair)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mvcc::Revision;
+
+    #[test]
+    fn a_key_stays_the_indexs_own_whatever_it_is_named_by() {
+        let newest = |main| Newest { revision: Revision { main, sub: 0 }, create: 2, version: main - 1, lease: 0 };
+        let mut index = KeyIndex::default();
+        let own = index.push(b"key", newest(2));
+        // As a record of the database: the key is a small part of it.
+        let record = Bytes::from([b"key".as_slice(), &[0; 1_000]].concat());
+        let named = record.slice(..3);
+        assert_eq!(index.push(&named, newest(3)).as_ptr(), own.as_ptr());
+        index.replace(&named, KeyHistory::new(newest(3)));
+        let (kept, history) = index.get_key_value(b"key").expect("it is there");
+        assert_eq!((kept.as_ptr(), history.newest), (own.as_ptr(), newest(3)));
     }
 }

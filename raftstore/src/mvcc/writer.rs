@@ -145,7 +145,7 @@ impl Writer {
                 continue;
             }
             match left {
-                Some(left) => self.state.keys.replace(key, left),
+                Some(left) => self.state.keys.replace(&key, left),
                 None => self.state.keys.remove(&key),
             }
             all.extend(gone);
