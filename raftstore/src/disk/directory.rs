@@ -134,8 +134,8 @@ impl DataDirectory {
         std::fs::remove_file(&path).map_err(|source| Error::File { what: "remove", path, source })
     }
 
-    /// In one step another member: the newest state that was begun and the next log are its own. What was there before is kept in a
-    /// folder beside them, which is returned. Both must have been synced.
+    /// In one step another member: the newest state that was begun and the next log are its own. What was there before is
+    /// kept in a folder beside them, which is returned. Both must have been synced.
     pub fn become_another(mut self, identity: Identity) -> Result<PathBuf> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -246,15 +246,8 @@ impl DataDirectory {
             self.description.state = old;
             return Err(error);
         }
-        self.remove_state(old);
+        remove_state(&self.state_path(old));
         Ok(())
-    }
-
-    /// Whoever still reads it keeps its open files.
-    pub fn remove_state(&self, number: u64) {
-        if let Err(error) = std::fs::remove_dir_all(self.state_path(number)) {
-            tracing::warn!(%error, state = number, "cannot remove an unused state");
-        }
     }
 
     pub fn root(&self) -> &Path {
@@ -285,9 +278,16 @@ impl DataDirectory {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok());
             if let Some(number) = number.filter(|number| *number != self.description.state) {
-                self.remove_state(number);
+                remove_state(&self.state_path(number));
             }
         }
+    }
+}
+
+/// Whoever still reads it keeps its open files.
+pub(super) fn remove_state(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        tracing::warn!(%error, state = %path.display(), "cannot remove an unused state");
     }
 }
 
@@ -310,15 +310,13 @@ impl States for StateDirectory {
 
     fn begin(&mut self) -> Result<NextState> {
         let (number, state) = self.directory.begin_state(self.cache)?;
-        Ok(NextState { number, storage: Arc::new(state) })
+        Ok(NextState::new(number, Arc::new(state), Some(self.directory.state_path(number))))
     }
 
     fn adopt(&mut self, next: &NextState) -> Result<()> {
+        // Before: after an error nobody knows which state is in use until the next start.
+        next.keep();
         self.directory.adopt_state(next.number)
-    }
-
-    fn abandon(&mut self, next: NextState) {
-        self.directory.remove_state(next.number);
     }
 }
 
@@ -384,12 +382,31 @@ mod tests {
         next.sync().expect("synced");
         directory.adopt_state(number).expect("adopted");
         assert!(root.path().join(format!("state-{stale}")).exists(), "somebody may still fill it");
-        directory.remove_state(stale);
+        remove_state(&directory.state_path(stale));
         assert_eq!(old.get(b"key").expect("still readable").as_deref(), Some(&b"old"[..]));
         drop((old, next));
         let directory = DataDirectory::open(root.path(), &identity(1)).expect("again");
         let state = directory.open_state(1 << 20).expect("the state");
         assert_eq!(state.get(b"key").expect("read").as_deref(), Some(&b"new"[..]));
         assert!(!root.path().join("state-1").exists());
+    }
+
+    #[test]
+    fn a_state_that_nobody_adopts_leaves_nothing_behind() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = DataDirectory::open(root.path(), &identity(1)).expect("a new one");
+        let mut states = StateDirectory::new(directory, 1 << 20);
+        let (given_up, adopted) = (states.begin().expect("one"), states.begin().expect("another"));
+        let places = [2, 3].map(|number| root.path().join(format!("state-{number}")));
+        let there = || places.each_ref().map(|place| place.exists());
+        assert_eq!(there(), [true, true]);
+        let copy = given_up.clone();
+        drop(given_up);
+        assert_eq!(there(), [true, true], "somebody has it still");
+        drop(copy);
+        assert_eq!(there(), [false, true]);
+        states.adopt(&adopted).expect("adopted");
+        drop(adopted);
+        assert_eq!(there(), [false, true]);
     }
 }

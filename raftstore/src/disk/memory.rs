@@ -102,7 +102,7 @@ impl States for MemoryStates {
         places.newest += 1;
         let (number, storage) = (places.newest, Arc::new(MemoryStorage::default()));
         places.begun.insert(number, storage.clone());
-        Ok(NextState { number, storage })
+        Ok(NextState::new(number, storage, None))
     }
 
     fn adopt(&mut self, next: &NextState) -> Result<()> {
@@ -110,9 +110,5 @@ impl States for MemoryStates {
         // An adopted place that is gone is a directory that is not there: it reads as an empty database.
         places.used = places.begun.remove(&next.number).unwrap_or_default();
         Ok(())
-    }
-
-    fn abandon(&mut self, next: NextState) {
-        self.0.lock().begun.remove(&next.number);
     }
 }

@@ -14,6 +14,7 @@ mod write_through;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -94,20 +95,46 @@ pub trait Storage: Send + Sync + 'static {
 pub trait States: Send {
     fn open(&self) -> Result<Arc<dyn Storage>>;
 
-    /// An empty database beside the one in use, to be filled and then adopted or abandoned. It is nobody else's: others
-    /// may be filled at the same time.
+    /// An empty database beside the one in use, to be filled and then adopted. It is nobody else's: others may be filled
+    /// at the same time.
     fn begin(&mut self) -> Result<NextState>;
 
     /// From now on this one is the one in use. It must have been synced.
     fn adopt(&mut self, next: &NextState) -> Result<()>;
-
-    /// It is not needed.
-    fn abandon(&mut self, next: NextState);
 }
 
-/// A database that may take the place of the one in use.
+/// A database that may take the place of the one in use. One that is dropped before it was adopted leaves nothing behind.
 #[derive(Clone)]
 pub struct NextState {
-    pub(super) number: u64,
+    number: u64,
     pub storage: Arc<dyn Storage>,
+    leftover: Option<Arc<Leftover>>,
+}
+
+/// The directory of a state that nobody has adopted yet.
+struct Leftover {
+    path: PathBuf,
+    is_kept: AtomicBool,
+}
+
+impl NextState {
+    /// In a directory, if it is not in memory.
+    fn new(number: u64, storage: Arc<dyn Storage>, path: Option<PathBuf>) -> Self {
+        let leftover = path.map(|path| Arc::new(Leftover { path, is_kept: AtomicBool::new(false) }));
+        Self { number, storage, leftover }
+    }
+
+    fn keep(&self) {
+        if let Some(leftover) = &self.leftover {
+            leftover.is_kept.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if !*self.is_kept.get_mut() {
+            directory::remove_state(&self.path);
+        }
+    }
 }

@@ -172,12 +172,9 @@ impl Machine {
     pub fn defragment(&self) -> disk::Result<()> {
         let mut permit = self.permit();
         let next = self.begin_state()?;
-        let copied = Self::copy(permit.state(), &next).and_then(|()| self.states.lock().adopt(&next));
-        if let Err(error) = copied {
-            self.abandon_state(next);
-            return Err(error);
-        }
-        let state = State { storage: next.storage, ..permit.state().clone() };
+        Self::copy(permit.state(), &next)?;
+        self.states.lock().adopt(&next)?;
+        let state = State { storage: next.storage.clone(), ..permit.state().clone() };
         permit.writer.replace(state);
         permit.publish()
     }
@@ -201,10 +198,6 @@ impl Machine {
     /// An empty database that a snapshot can be received into.
     pub fn begin_state(&self) -> disk::Result<NextState> {
         self.states.lock().begin()
-    }
-
-    pub fn abandon_state(&self, next: NextState) {
-        self.states.lock().abandon(next);
     }
 
     fn install(&self, next: &NextState) -> disk::Result<()> {

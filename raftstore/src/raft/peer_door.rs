@@ -30,7 +30,7 @@ fn malformed(error: codec::Error) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn stopped(error: impl std::fmt::Display) -> Status {
+pub(super) fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 

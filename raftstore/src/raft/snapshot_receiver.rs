@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keelson_wire::raft as wire;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::Status;
 
 use super::machine::Machine;
 use super::off_thread;
+use super::peer_door::stopped;
 use crate::disk::{Batch, NextState};
 
 /// What came of a snapshot is given up when nobody has gone on with it for so long.
@@ -21,7 +23,7 @@ const KEPT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct SnapshotReceiver {
     machine: Arc<Machine>,
-    incoming: Arc<tokio::sync::Mutex<Incoming>>,
+    incoming: Arc<Mutex<Incoming>>,
 }
 
 #[derive(Default)]
@@ -39,10 +41,6 @@ struct Parts {
     records: u64,
 }
 
-fn stopped(error: impl std::fmt::Display) -> Status {
-    Status::unavailable(error.to_string())
-}
-
 impl SnapshotReceiver {
     pub fn new(machine: Arc<Machine>) -> Self {
         Self { machine, incoming: Arc::default() }
@@ -53,9 +51,7 @@ impl SnapshotReceiver {
         let snapshot = (sender, picture);
         let mut incoming = self.incoming.lock().await;
         incoming.ticket += 1;
-        if let Some(other) = incoming.parts.take_if(|parts| parts.snapshot != snapshot) {
-            self.machine.abandon_state(other.next);
-        }
+        incoming.parts.take_if(|parts| parts.snapshot != snapshot);
         let records = match &incoming.parts {
             Some(parts) => {
                 tracing::info!(records = parts.records, "a snapshot goes on where it was broken off");
@@ -73,7 +69,16 @@ impl SnapshotReceiver {
 
     /// Takes up the records of one chunk. With the last one, gives the whole.
     pub async fn take(&self, ticket: u64, chunk: wire::SnapshotChunk) -> Result<Option<NextState>, Status> {
-        let mut incoming = self.incoming.lock().await;
+        let incoming = self.incoming.clone().lock_owned().await;
+        // To its end, though the connection may break meanwhile and nobody may wait any more: what is counted is written.
+        tokio::spawn(Self::take_up(incoming, ticket, chunk)).await.map_err(stopped)?
+    }
+
+    async fn take_up(
+        mut incoming: OwnedMutexGuard<Incoming>,
+        ticket: u64,
+        chunk: wire::SnapshotChunk,
+    ) -> Result<Option<NextState>, Status> {
         let is_newest = incoming.ticket == ticket;
         let parts = incoming.parts.as_mut().filter(|_| is_newest);
         let parts = parts.ok_or_else(|| Status::aborted("the snapshot is sent by another stream by now"))?;
@@ -96,9 +101,7 @@ impl SnapshotReceiver {
             (Ok(()), Some(true)) => Ok(incoming.parts.take().map(|parts| parts.next)),
             (written, _) => {
                 // What is here now nobody knows.
-                if let Some(parts) = incoming.parts.take() {
-                    self.machine.abandon_state(parts.next);
-                }
+                incoming.parts = None;
                 written?;
                 Err(Status::data_loss("the snapshot's checksum does not fit its records"))
             }
@@ -117,10 +120,8 @@ impl SnapshotReceiver {
                 if incoming.ticket != ticket {
                     return;
                 }
-                if seen.replace(parts.records) == Some(parts.records)
-                    && let Some(parts) = incoming.parts.take()
-                {
-                    receiver.machine.abandon_state(parts.next);
+                if seen.replace(parts.records) == Some(parts.records) {
+                    incoming.parts = None;
                     return;
                 }
             }
