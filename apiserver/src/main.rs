@@ -8,6 +8,8 @@ static ALLOCATOR: allocator::Fast = allocator::Fast;
 fn main() -> ExitCode {
     let options: apiserver::Options = keelson_process::configuration::parse();
     let telemetry = options.telemetry.clone();
-    keelson_process::descriptors::raise_limit();
-    keelson_process::main("apiserver", &telemetry, |process| apiserver::run(options, process))
+    keelson_process::main("apiserver", &telemetry, |process| {
+        keelson_process::descriptors::raise_limit();
+        apiserver::run(options, process)
+    })
 }

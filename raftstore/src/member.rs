@@ -66,7 +66,8 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
         "starting"
     );
     let entrance = Entrance::new(identity.cluster_id, is_without_data);
-    open_peer_doors(&options, &entrance, &process.shutdown).await?;
+    let descriptors = usize::try_from(raise_limit()).unwrap_or(usize::MAX);
+    open_peer_doors(&options, &entrance, descriptors, &process.shutdown).await?;
     let dialer = Dialer::new(identity.cluster_id, peer_tls);
     if let Some(founders) = founders.as_ref().filter(|_| is_without_data) {
         tokio::select! {
@@ -113,7 +114,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Running, Error
     }
     let limits = Limits { max_txn_ops: options.max_txn_ops, max_request_bytes: options.max_request_bytes as usize };
     let requests = Arc::new(Requests::new(consensus.clone(), leases, limits));
-    let client_addresses = open_client_doors(&options, &requests, &process.shutdown).await?;
+    let client_addresses = open_client_doors(&options, &requests, descriptors, &process.shutdown).await?;
     tokio::spawn(introduce(consensus.clone(), client_urls(&options), process.shutdown.clone()));
     ready.set_ok();
     tracing::info!(?client_addresses, "ready for clients");
@@ -278,16 +279,22 @@ async fn open_doors(
     Ok(bound)
 }
 
-async fn open_peer_doors(options: &Options, entrance: &Entrance, shutdown: &Shutdown) -> Result<(), Error> {
+async fn open_peer_doors(
+    options: &Options,
+    entrance: &Entrance,
+    descriptors: usize,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
     let tls = door_tls(peer_files(options)?, &options.peer_cert_allowed_cn)?;
     let routes = Routes::new(entrance.clone());
-    let places = PEER_CONNECTIONS.min(usize::try_from(raise_limit() / 8).unwrap_or(usize::MAX));
+    let places = PEER_CONNECTIONS.min(descriptors / 8);
     open_doors("peer", &options.listen_peer_urls, tls, &routes, places, shutdown).await.map(drop)
 }
 
 async fn open_client_doors(
     options: &Options,
     requests: &Arc<Requests>,
+    descriptors: usize,
     shutdown: &Shutdown,
 ) -> Result<Vec<SocketAddr>, Error> {
     let (ca, certificate) = (options.trusted_ca_file.as_deref(), options.cert_file.as_deref());
@@ -306,8 +313,7 @@ async fn open_client_doors(
     };
     let routes = client_routes(requests.clone(), settings);
     // The rest is for the peers, and for the files of the log and of the state.
-    let half = usize::try_from(raise_limit() / 2).unwrap_or(usize::MAX);
-    let places = half.min(options.max_connections as usize);
+    let places = (options.max_connections as usize).min(descriptors / 2);
     open_doors("client", &options.listen_client_urls, tls, &routes, places, shutdown).await
 }
 

@@ -129,6 +129,16 @@ impl Cluster {
         (1..=self.members).map(|number| format!("member-{number}")).collect()
     }
 
+    /// Where clients reach the store's member of this number, from 0.
+    pub fn client_url(&self, index: u8) -> String {
+        format!("https://127.0.0.1:{}", self.ports().store_client + u16::from(index))
+    }
+
+    /// Where the other members reach it.
+    pub fn peer_url(&self, index: u8) -> String {
+        format!("https://127.0.0.1:{}", self.ports().store_peer + u16::from(index))
+    }
+
     /// See [`founders`](Self::founders).
     pub fn founding_members(&self) -> u8 {
         self.founders.unwrap_or(self.members)

@@ -96,30 +96,23 @@ impl<'a> Flags<'a> {
     }
 }
 
-/// Where the other members reach the store's member of this number, from 0.
-pub fn peer_url(cluster: &Cluster, index: u8) -> String {
-    format!("https://127.0.0.1:{}", cluster.ports().store_peer + u16::from(index))
-}
-
 fn store(cluster: &Cluster, layout: &Layout, index: u8) -> ProcessSpec {
-    let ports = cluster.ports();
     let name = format!("member-{}", index + 1);
-    let url = |port: u16, index: u8| format!("https://127.0.0.1:{}", port + u16::from(index));
     let joins = index >= cluster.founding_members();
     // A founding member's flags stay as they are when the store grows: it need not be started again.
     let named = if joins { cluster.members } else { cluster.founding_members() };
     let initial_cluster: Vec<String> =
-        (0..named).map(|other| format!("member-{}={}", other + 1, peer_url(cluster, other))).collect();
+        (0..named).map(|other| format!("member-{}={}", other + 1, cluster.peer_url(other))).collect();
     let flags = Flags::new(layout)
         .set("name", &name)
         .path("data-dir", layout.store(&name))
-        .set("listen-client-urls", url(ports.store_client, index))
-        .set("advertise-client-urls", url(ports.store_client, index))
-        .set("listen-peer-urls", peer_url(cluster, index))
-        .set("initial-advertise-peer-urls", peer_url(cluster, index))
+        .set("listen-client-urls", cluster.client_url(index))
+        .set("advertise-client-urls", cluster.client_url(index))
+        .set("listen-peer-urls", cluster.peer_url(index))
+        .set("initial-advertise-peer-urls", cluster.peer_url(index))
         .set("initial-cluster", initial_cluster.join(","))
         .set("initial-cluster-state", if joins { "existing" } else { "new" })
-        .set("listen-metrics-urls", format!("http://127.0.0.1:{}", ports.store_health + u16::from(index)))
+        .set("listen-metrics-urls", format!("http://127.0.0.1:{}", cluster.ports().store_health + u16::from(index)))
         .certificate("cert-file", "key-file", "raftstore")
         .ca("trusted-ca-file")
         .certificate("peer-cert-file", "peer-key-file", "raftstore")
@@ -138,9 +131,7 @@ fn store(cluster: &Cluster, layout: &Layout, index: u8) -> ProcessSpec {
 
 fn apiserver(cluster: &Cluster, layout: &Layout, facts: &Facts) -> ProcessSpec {
     let ports = cluster.ports();
-    let members: Vec<String> = (0..u16::from(cluster.members))
-        .map(|index| format!("https://127.0.0.1:{}", ports.store_client + index))
-        .collect();
+    let members: Vec<String> = (0..cluster.members).map(|index| cluster.client_url(index)).collect();
     let flags = Flags::new(layout)
         .set("etcd-servers", members.join(","))
         .ca("etcd-cafile")

@@ -26,10 +26,9 @@ pub async fn status(layout: &Layout) -> Result<()> {
         println!("{}", process_line(layout, &process.name));
     }
     println!("\n{:<24} {:<10} {:>10} {:>12} {:>10}", "STORE MEMBER", "ROLE", "RAFT TERM", "RAFT INDEX", "SIZE");
-    for (index, member) in cluster.member_names().iter().enumerate() {
-        let port = cluster.ports().store_client + u16::try_from(index).expect("there are five members at most");
-        match member_status(layout, port).await {
-            Ok(status) => println!("{}", member_line(member, &status)),
+    for (index, member) in (0..).zip(cluster.member_names()) {
+        match member_status(layout, cluster.client_url(index)).await {
+            Ok(status) => println!("{}", member_line(&member, &status)),
             Err(error) => println!("{member:<24} unreachable: {error}"),
         }
     }
@@ -58,14 +57,14 @@ fn resident_kib(pid: i32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-async fn member_status(layout: &Layout, port: u16) -> Result<StatusResponse> {
+async fn member_status(layout: &Layout, url: String) -> Result<StatusResponse> {
     let read = |path: std::path::PathBuf| std::fs::read(&path).map_err(|error| Error::file("read", &path, error));
     let tls =
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(layout.pki_file("ca", "crt"))?)).identity(
             Identity::from_pem(read(layout.pki_file("operator", "crt"))?, read(layout.pki_file("operator", "key"))?),
         );
     let failed = |error: &dyn std::fmt::Display| Error::tried("ask the member", error);
-    let endpoint = Channel::from_shared(format!("https://127.0.0.1:{port}")).map_err(|error| failed(&error))?;
+    let endpoint = Channel::from_shared(url).map_err(|error| failed(&error))?;
     let endpoint =
         endpoint.tls_config(tls).map_err(|error| failed(&error))?.connect_timeout(std::time::Duration::from_secs(2));
     let channel = endpoint.connect().await.map_err(|error| failed(&error))?;

@@ -310,9 +310,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             ticket: 0,
         };
         let picture = self.dialer.pictures.fetch_add(1, Ordering::Relaxed);
+        let sending = snapshot_sender::send(client, head, snapshot.snapshot, picture);
         let response = tokio::select! {
             biased;
-            response = snapshot_sender::send(client, head, snapshot.snapshot, picture) => response.map_err(unreachable)?,
+            response = sending => response.map_err(unreachable)?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let vote = codec::required_vote(response.vote)

@@ -19,20 +19,26 @@ const VAIN_ATTEMPTS: u32 = 10;
 
 /// Sends the picture that `head` describes until it is installed. `picture` is its number, once used in this process.
 pub async fn send(
-    client: RaftClient<PeerChannel>,
+    mut client: RaftClient<PeerChannel>,
     head: wire::SnapshotHead,
     data: SnapshotData,
     picture: u64,
 ) -> Result<wire::SnapshotResponse, Status> {
-    let begin =
+    let request =
         wire::BeginSnapshotRequest { cluster_id: head.cluster_id, target: head.target, vote: head.vote, picture };
     let mut reached = 0;
     let mut vain = 0;
     loop {
-        let refusal = match attempt(client.clone(), begin, &head, &data, &mut reached, &mut vain).await {
-            Ok(response) => return Ok(response),
-            Err(refusal) => refusal,
+        let outcome = match begin(&mut client, request).await {
+            Ok(begun) => {
+                if begun.records > reached {
+                    (reached, vain) = (begun.records, 0);
+                }
+                go_on(&mut client, head.clone(), data.clone(), begun).await
+            }
+            Err(refusal) => Err(refusal),
         };
+        let Err(refusal) = outcome else { return outcome };
         vain += 1;
         tracing::info!(%refusal, records = reached, "a snapshot was broken off");
         if vain >= VAIN_ATTEMPTS {
@@ -42,22 +48,22 @@ pub async fn send(
     }
 }
 
-async fn attempt(
-    mut client: RaftClient<PeerChannel>,
-    begin: wire::BeginSnapshotRequest,
-    head: &wire::SnapshotHead,
-    data: &SnapshotData,
-    reached: &mut u64,
-    vain: &mut u32,
+async fn begin(
+    client: &mut RaftClient<PeerChannel>,
+    request: wire::BeginSnapshotRequest,
+) -> Result<wire::BeginSnapshotResponse, Status> {
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(ANSWER);
+    Ok(client.begin_snapshot(request).await?.into_inner())
+}
+
+async fn go_on(
+    client: &mut RaftClient<PeerChannel>,
+    head: wire::SnapshotHead,
+    data: SnapshotData,
+    begun: wire::BeginSnapshotResponse,
 ) -> Result<wire::SnapshotResponse, Status> {
-    let mut begin = tonic::Request::new(begin);
-    begin.set_timeout(ANSWER);
-    let begun = client.begin_snapshot(begin).await?.into_inner();
-    if begun.records > *reached {
-        (*reached, *vain) = (begun.records, 0);
-    }
-    let head = wire::SnapshotHead { ticket: begun.ticket, ..head.clone() };
-    let data = data.clone();
+    let head = wire::SnapshotHead { ticket: begun.ticket, ..head };
     let chunks = off_thread::stream(4, move |send| {
         if let Err(error) = send_chunks(head, begun.records, &data, send) {
             tracing::error!(%error, "cannot read the snapshot that is being sent");

@@ -39,9 +39,7 @@ impl Access {
             return Err(Error::new(format!("there is no cluster below {}", layout.root().display()))
                 .hint("name its directory with --root, or the members of a store with --endpoints"));
         };
-        let first = cluster.ports().store_client;
-        let endpoints =
-            (0..u16::from(cluster.members)).map(|index| format!("https://127.0.0.1:{}", first + index)).collect();
+        let endpoints = (0..cluster.members).map(|index| cluster.client_url(index)).collect();
         let (certificate, key) = (layout.pki_file("operator", "crt"), layout.pki_file("operator", "key"));
         Ok(Self { endpoints, tls: Some(tls(&layout.pki_file("ca", "crt"), &certificate, &key)?) })
     }

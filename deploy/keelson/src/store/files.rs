@@ -146,13 +146,12 @@ pub fn recover(layout: &Layout, options: &Recover) -> Result<()> {
         return Err(Error::new(format!("nothing was changed: with {} the data of a quorum is here", options.member))
             .hint("`keelson up` takes it up; if the others' data is of no use, say so with --others-are-gone"));
     }
-    let url = format!("https://127.0.0.1:{}", cluster.ports().store_peer);
     let certificate = |extension| layout.pki_file("raftstore", extension).display().to_string();
     let mut arguments = vec![
         "recover".to_owned(),
         format!("--data-dir={}", layout.store(&options.member).display()),
         format!("--name={}", names[0]),
-        format!("--initial-advertise-peer-urls={url}"),
+        format!("--initial-advertise-peer-urls={}", cluster.peer_url(0)),
         format!("--peer-cert-file={}", certificate("crt")),
         format!("--peer-key-file={}", certificate("key")),
         format!("--peer-trusted-ca-file={}", layout.pki_file("ca", "crt").display()),

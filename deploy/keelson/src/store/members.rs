@@ -1,19 +1,18 @@
 //! Who belongs to the store.
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
 use keelson_wire::etcdserverpb::cluster_client::ClusterClient;
 use keelson_wire::etcdserverpb::{
-    Member, MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
+    Member, MemberAddRequest, MemberAddResponse, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
 };
-
-use std::time::{Duration, Instant};
 
 use super::Endpoints;
 use super::access::{Access, refused};
 use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::plan::peer_url;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,9 +66,7 @@ pub async fn act(access: &Access, action: Action) -> Result<()> {
         Action::Add { name, peer_urls } => add(access, &name, peer_urls).await?,
         Action::Promote { member } => {
             let id = access.member(&member).await?.id;
-            let mut client = ClusterClient::new(access.any().await?);
-            let promoted = client.member_promote(MemberPromoteRequest { id }).await;
-            promoted.map_err(|status| refused("promote the member", &status))?;
+            promote(access, id).await?;
             println!("{member} ({id:x}) votes now.");
         }
         Action::Remove { member } => {
@@ -93,10 +90,20 @@ pub async fn act(access: &Access, action: Action) -> Result<()> {
     Ok(())
 }
 
-async fn add(access: &Access, name: &str, peer_urls: Vec<String>) -> Result<()> {
+async fn promote(access: &Access, id: u64) -> Result<()> {
     let mut client = ClusterClient::new(access.any().await?);
-    let added = client.member_add(MemberAddRequest { peer_ur_ls: peer_urls.clone(), is_learner: true }).await;
-    let added = added.map_err(|status| refused("add the member", &status))?.into_inner();
+    let promoted = client.member_promote(MemberPromoteRequest { id }).await;
+    promoted.map(drop).map_err(|status| refused("promote the member", &status))
+}
+
+async fn announce(access: &Access, peer_ur_ls: Vec<String>) -> Result<MemberAddResponse> {
+    let mut client = ClusterClient::new(access.any().await?);
+    let added = client.member_add(MemberAddRequest { peer_ur_ls, is_learner: true }).await;
+    added.map(tonic::Response::into_inner).map_err(|status| refused("add the member", &status))
+}
+
+async fn add(access: &Access, name: &str, peer_urls: Vec<String>) -> Result<()> {
+    let added = announce(access, peer_urls.clone()).await?;
     let id = added.member.map_or(0, |member| member.id);
     let own = peer_urls.iter().map(|url| format!("{name}={url}"));
     let others = added.members.iter().filter(|member| member.id != id);
@@ -113,10 +120,14 @@ async fn add(access: &Access, name: &str, peer_urls: Vec<String>) -> Result<()> 
 /// Adds those members of the cluster that the store does not know, and returns when all of them vote. What an earlier call
 /// left undone is taken up.
 pub async fn all_vote(layout: &Layout, cluster: &Cluster, limit: Duration) -> Result<()> {
+    let later = cluster.founding_members()..cluster.members;
+    if later.is_empty() {
+        return Ok(());
+    }
     let access = Access::new(layout, Endpoints::default())?;
     let started = Instant::now();
-    for index in cluster.founding_members()..cluster.members {
-        let url = peer_url(cluster, index);
+    for index in later {
+        let url = cluster.peer_url(index);
         loop {
             match one_step(&access, &url).await {
                 Ok(true) => break,
@@ -131,17 +142,9 @@ pub async fn all_vote(layout: &Layout, cluster: &Cluster, limit: Duration) -> Re
 /// Whether the member with this URL votes; if not, what comes next is done.
 async fn one_step(access: &Access, url: &str) -> Result<bool> {
     let members = access.members().await?;
-    let mut client = ClusterClient::new(access.any().await?);
     match members.iter().find(|member| member.peer_ur_ls.iter().any(|own| own == url)) {
         Some(member) if !member.is_learner => Ok(true),
-        Some(member) => {
-            let promoted = client.member_promote(MemberPromoteRequest { id: member.id }).await;
-            promoted.map(|_| true).map_err(|status| refused("promote the member", &status))
-        }
-        None => {
-            let add = MemberAddRequest { peer_ur_ls: vec![url.to_owned()], is_learner: true };
-            let added = client.member_add(add).await;
-            added.map(|_| false).map_err(|status| refused("add the member", &status))
-        }
+        Some(member) => promote(access, member.id).await.map(|()| true),
+        None => announce(access, vec![url.to_owned()]).await.map(|_| false),
     }
 }
