@@ -15,11 +15,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffered, Error, NextState, Result, SledStorage, States, Storage};
+use super::{Buffered, Bundled, Error, NextState, Result, SledStorage, States, Storage};
 
-/// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log.
-const FORMAT: u32 = 3;
-const OLDEST_FORMAT: u32 = 2;
+/// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log;
+/// 3 had each record of the history by itself, and other segments.
+const FORMAT: u32 = 4;
+const OLDEST_FORMAT: u32 = 4;
+const ADVICE: &str = "use the version that wrote it, or bring a backup by it (snapshot save) into an empty directory \
+                      (snapshot restore)";
 const FILE: &str = "member.json";
 const UNFINISHED: &str = "restore-unfinished";
 
@@ -41,7 +44,11 @@ struct Description {
 }
 
 /// The database of the replicated state.
-pub type State = Buffered<SledStorage>;
+pub type State = Buffered<Bundled<SledStorage>>;
+
+fn open(path: &Path, cache: u64) -> Result<State> {
+    Buffered::new(Bundled::new(SledStorage::open(path, cache)?)?)
+}
 
 pub struct DataDirectory {
     root: PathBuf,
@@ -183,7 +190,7 @@ impl DataDirectory {
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
         let known = |format: u64| (u64::from(OLDEST_FORMAT)..=u64::from(FORMAT)).contains(&format);
         if !value["format"].as_u64().is_some_and(known) {
-            return Err(foreign(format!("format {}", value["format"]), "use the version that wrote it"));
+            return Err(foreign(format!("format {}", value["format"]), ADVICE));
         }
         serde_json::from_value(value).map(Some).map_err(unreadable)
     }
@@ -221,7 +228,7 @@ impl DataDirectory {
     }
 
     pub fn open_state(&self, cache: u64) -> Result<State> {
-        Buffered::new(SledStorage::open(&self.state_path(self.description.state), cache)?)
+        open(&self.state_path(self.description.state), cache)
     }
 
     /// An empty database beside the one in use, and its number.
@@ -234,7 +241,7 @@ impl DataDirectory {
             }
             _ => {}
         }
-        let state = Buffered::new(SledStorage::open(&path, cache)?)?;
+        let state = open(&path, cache)?;
         self.newest = number;
         Ok((number, state))
     }
@@ -360,10 +367,10 @@ mod tests {
         assert!(error.to_string().contains("notes.txt"), "{error}");
 
         let root = tempfile::tempdir().expect("a directory");
-        std::fs::write(root.path().join(FILE), r#"{"format":4,"cluster_id":7,"member_id":1,"state":1}"#)
+        std::fs::write(root.path().join(FILE), r#"{"format":5,"cluster_id":7,"member_id":1,"state":1}"#)
             .expect("written");
         let error = DataDirectory::open(root.path(), &identity(1)).err().expect("from the future");
-        assert!(error.to_string().contains("format 4"), "{error}");
+        assert!(error.to_string().contains("format 5"), "{error}");
     }
 
     #[test]

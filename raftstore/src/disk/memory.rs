@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
+use super::bundles::{Bundled, Engine};
 use super::{Batch, NextState, Records, Result, States, Storage};
 
 type Content = BTreeMap<Vec<u8>, Bytes>;
@@ -73,21 +74,41 @@ impl Storage for MemoryStorage {
     }
 }
 
+impl Engine for MemoryStorage {
+    fn floor(&self, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
+        let database = self.0.lock();
+        let found = database.present.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
+        Ok(found.map(|(key, value)| (key.clone().into(), value.clone())))
+    }
+}
+
+type State = Bundled<MemoryStorage>;
+
 /// As a data directory has them. Clones are the same place.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryStates(Arc<Mutex<Places>>);
 
-#[derive(Default)]
 struct Places {
-    used: Arc<MemoryStorage>,
-    begun: BTreeMap<u64, Arc<MemoryStorage>>,
+    used: Arc<State>,
+    begun: BTreeMap<u64, Arc<State>>,
     newest: u64,
+}
+
+fn opened(storage: MemoryStorage) -> Arc<State> {
+    Arc::new(Bundled::new(storage).expect("memory can be read"))
+}
+
+impl Default for MemoryStates {
+    fn default() -> Self {
+        let used = opened(MemoryStorage::default());
+        Self(Arc::new(Mutex::new(Places { used, begun: BTreeMap::new(), newest: 0 })))
+    }
 }
 
 impl MemoryStates {
     pub fn crash(&self, random: &mut StdRng) {
         let mut places = self.0.lock();
-        places.used = Arc::new(places.used.survived(random));
+        places.used = opened(places.used.inner.survived(random));
         places.begun.clear();
     }
 }
@@ -100,7 +121,7 @@ impl States for MemoryStates {
     fn begin(&mut self) -> Result<NextState> {
         let mut places = self.0.lock();
         places.newest += 1;
-        let (number, storage) = (places.newest, Arc::new(MemoryStorage::default()));
+        let (number, storage) = (places.newest, opened(MemoryStorage::default()));
         places.begun.insert(number, storage.clone());
         Ok(NextState::new(number, storage, None))
     }
@@ -108,7 +129,7 @@ impl States for MemoryStates {
     fn adopt(&mut self, next: &NextState) -> Result<()> {
         let mut places = self.0.lock();
         // An adopted place that is gone is a directory that is not there: it reads as an empty database.
-        places.used = places.begun.remove(&next.number).unwrap_or_default();
+        places.used = places.begun.remove(&next.number).unwrap_or_else(|| opened(MemoryStorage::default()));
         Ok(())
     }
 }

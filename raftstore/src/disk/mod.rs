@@ -5,6 +5,7 @@
 //! no database: see [`journal`](crate::journal).
 
 mod buffered;
+mod bundles;
 mod directory;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 pub use buffered::Buffered;
+pub use bundles::Bundled;
 pub use directory::{DataDirectory, Identity, StateDirectory, free_space};
 pub use sled_storage::SledStorage;
 

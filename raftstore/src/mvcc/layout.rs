@@ -9,6 +9,8 @@
 //! v                                               the StoredMembership
 //! c                                               how far the history is compacted on this member's disk
 //! ```
+//!
+//! On the disk the records `r` are bundled, under the kind `x` (`disk::bundles`).
 
 use std::ops::Bound;
 

@@ -13,7 +13,7 @@ use keelson_wire::raft::outcome::Result as Outcome;
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::{SledStorage, Storage};
+use crate::disk::{Bundled, SledStorage, Storage};
 use crate::refusal::Refusal;
 
 struct Fixture {
@@ -24,7 +24,10 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let storage: Arc<dyn Storage> = Arc::new(SledStorage::open(directory.path(), 4 << 20).expect("a database"));
+        let storage: Arc<dyn Storage> = {
+            let database = SledStorage::open(directory.path(), 4 << 20).expect("a database");
+            Arc::new(Bundled::new(database).expect("a database"))
+        };
         Self { writer: Writer::new(State::empty(storage)), _directory: directory }
     }
 

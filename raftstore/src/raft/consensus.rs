@@ -215,7 +215,9 @@ impl Consensus {
 
     /// Commits a command and answers with what applying it came to. Forwards to the leader if it is another.
     pub async fn propose(&self, message: wire::Command) -> Result<wire::Outcome, Refusal> {
-        let command = Command::new(message);
+        // What is nested too deep to be read again must not come into the log.
+        let command = Command::new(&message).map_err(|_| Refusal::RequestTooLarge)?;
+        drop(message);
         if command.encoded.len() > self.settings.max_request_bytes {
             return Err(Refusal::RequestTooLarge);
         }

@@ -46,9 +46,11 @@ pub struct Command {
 }
 
 impl Command {
-    pub fn new(message: wire::Command) -> Self {
-        let encoded = message.encode_to_vec().into();
-        Self { message: Arc::new(message), encoded }
+    /// The message is read back from its encoding, so that its keys and values are parts of one buffer of their own size.
+    /// What came from a client are parts of what was received: many times their size, and held by the log's newest
+    /// entries and the ring of changes for as long as those are kept.
+    pub fn new(message: &wire::Command) -> Result<Self, prost::DecodeError> {
+        Self::decode(message.encode_to_vec().into())
     }
 
     pub fn decode(encoded: Bytes) -> Result<Self, prost::DecodeError> {
@@ -96,5 +98,25 @@ impl<'de> Deserialize<'de> for Outcome {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let encoded = Vec::<u8>::deserialize(deserializer)?;
         wire::Outcome::decode(encoded.as_slice()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_wire::etcdserverpb::PutRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_command_holds_nothing_of_the_buffer_that_it_was_received_in() {
+        let received = Bytes::from(vec![b'v'; 8_192]);
+        let put = PutRequest { key: received.slice(..3), value: received.slice(3..100), ..PutRequest::default() };
+        let message = wire::Command { change: Some(wire::command::Change::Put(put)) };
+        let command = Command::new(&message).expect("a command");
+        drop(message);
+        assert!(received.is_unique());
+        let Some(wire::command::Change::Put(put)) = &command.message.change else { panic!("a put") };
+        let buffer = command.encoded.as_ptr_range();
+        assert!(buffer.contains(&put.key.as_ptr()) && buffer.contains(&put.value.as_ptr()), "one buffer has all of it");
     }
 }

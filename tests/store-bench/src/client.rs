@@ -1,114 +1,38 @@
-//! gRPC with as little as possible: encoded frames on HTTP/2 streams.
+//! Closed loops of calls, and single ones.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use h2::RecvStream;
-use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request};
 use prost::Message;
-use tokio::net::TcpStream;
 
+use crate::http2::{Connection, Event, Headers};
 use crate::messages::Template;
 use crate::{Failure, Result};
 
 /// Calls that share a connection.
 const CALLS_PER_CONNECTION: usize = 64;
 
-#[derive(Clone)]
-pub struct Connection {
-    sender: SendRequest<Bytes>,
+/// One call on a connection of its own.
+pub async fn ask<Answer: Message + Default>(address: SocketAddr, path: &str, frame: &[u8]) -> Result<Answer> {
+    ask_on(&mut Connection::open(address).await?, address, path, frame).await
+}
+
+/// One call on a connection that has no others.
+pub async fn ask_on<Answer: Message + Default>(
+    connection: &mut Connection,
     address: SocketAddr,
-}
-
-impl Connection {
-    pub async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(4 << 20).initial_connection_window_size(64 << 20).enable_push(false);
-        let (sender, connection) = builder.handshake(stream).await?;
-        tokio::spawn(async move {
-            // A member that was killed: its calls say so.
-            let _ = connection.await;
-        });
-        Ok(Self { sender, address })
-    }
-
-    /// Tries until the server listens.
-    pub async fn patiently(address: SocketAddr) -> Result<Self> {
-        let started = Instant::now();
-        loop {
-            match Self::open(address).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) if started.elapsed() > Duration::from_secs(30) => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
-            }
+    path: &str,
+    frame: &[u8],
+) -> Result<Answer> {
+    connection.begin(&Headers::new(address, path), frame, true);
+    let mut answer = None;
+    loop {
+        match connection.next().await? {
+            Event::Message(_, message) => answer = Some(Answer::decode(&message[5..])?),
+            Event::Ended(_) => return answer.ok_or_else(|| format!("{path} was refused").into()),
         }
-    }
-
-    fn request(&self, path: &str) -> Result<Request<()>> {
-        let request = Request::builder().method(Method::POST).uri(format!("http://{}{path}", self.address));
-        Ok(request.header("content-type", "application/grpc").header("te", "trailers").body(())?)
-    }
-
-    /// A stream that stays open to this side.
-    pub async fn stream(&self, path: &str, first: Bytes) -> Result<(h2::SendStream<Bytes>, RecvStream)> {
-        let mut sender = self.sender.clone().ready().await?;
-        let (response, mut stream) = sender.send_request(self.request(path)?, false)?;
-        stream.send_data(first, false)?;
-        Ok((stream, response.await?.into_body()))
-    }
-
-    async fn call(&self, request: &Request<()>, frame: Bytes) -> Result<Body> {
-        let mut sender = self.sender.clone().ready().await?;
-        let (response, mut stream) = sender.send_request(request.clone(), false)?;
-        stream.send_data(frame, true)?;
-        let response = response.await?;
-        check(response.headers())?;
-        Ok(Body(response.into_body()))
-    }
-
-    pub async fn ask<Answer: Message + Default>(&self, path: &str, frame: Bytes) -> Result<Answer> {
-        let mut body = self.call(&self.request(path)?, frame).await?.0;
-        let mut whole = BytesMut::new();
-        while let Some(part) = body.data().await {
-            let part = part?;
-            body.flow_control().release_capacity(part.len())?;
-            whole.extend_from_slice(&part);
-        }
-        check(&body.trailers().await?.unwrap_or_default())?;
-        if whole.len() < 5 {
-            return Err("an answer without a message".into());
-        }
-        Ok(Answer::decode(&whole[5..])?)
-    }
-}
-
-struct Body(RecvStream);
-
-impl Body {
-    async fn skipped(mut self) -> Result<usize> {
-        let mut bytes = 0;
-        while let Some(part) = self.0.data().await {
-            let part = part?.remaining();
-            self.0.flow_control().release_capacity(part)?;
-            bytes += part;
-        }
-        check(&self.0.trailers().await?.unwrap_or_default())?;
-        Ok(bytes)
-    }
-}
-
-fn check(headers: &HeaderMap) -> Result<()> {
-    match headers.get("grpc-status") {
-        Some(status) if status != "0" => {
-            let message = headers.get("grpc-message").and_then(|message| message.to_str().ok()).unwrap_or("");
-            Err(Failure::from(format!("grpc status {}: {message}", status.to_str().unwrap_or("?"))))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -150,45 +74,86 @@ pub async fn load(
     until: Until,
     number: fn(u64) -> u64,
 ) -> Result<Times> {
+    let headers = Headers::new(address, template.path);
     let mut connections = Vec::new();
     for _ in 0..clients.div_ceil(CALLS_PER_CONNECTION) {
         connections.push(Connection::open(address).await?);
     }
-    let template = Rc::new(template);
-    let next = Rc::new(std::cell::Cell::new(0_u64));
-    let started = Instant::now();
+    let turns = Rc::new(Turns { template, until, number, next: std::cell::Cell::new(0), started: Instant::now() });
     let local = tokio::task::LocalSet::new();
-    let tasks: Vec<_> = (0..clients)
-        .map(|client| {
-            let connection = connections[client % connections.len()].clone();
-            let (template, next) = (template.clone(), next.clone());
-            local.spawn_local(async move {
-                let request = connection.request(template.path)?;
-                let mut times = Vec::new();
-                loop {
-                    let turn = next.get();
-                    let is_over = match until {
-                        Until::Elapsed(length) => started.elapsed() >= length,
-                        Until::Calls(calls) => turn >= calls,
-                    };
-                    if is_over {
-                        return Ok::<_, Failure>(times);
-                    }
-                    next.set(turn + 1);
-                    let begun = Instant::now();
-                    connection.call(&request, template.stamped(number(turn))).await?.skipped().await?;
-                    times.push(begun.elapsed().as_micros() as u32);
-                }
-            })
-        })
-        .collect();
+    let mut tasks = Vec::new();
+    for (at, connection) in connections.into_iter().enumerate() {
+        let here = CALLS_PER_CONNECTION.min(clients - at * CALLS_PER_CONNECTION);
+        tasks.push(local.spawn_local(clients_of(connection, headers.clone(), turns.clone(), here)));
+    }
     local
         .run_until(async move {
             let mut times = Vec::new();
             for task in tasks {
                 times.extend(task.await??);
             }
-            Ok(Times::new(times, started.elapsed()))
+            Ok(Times::new(times, turns.started.elapsed()))
         })
         .await
+}
+
+/// What the clients of a row share.
+struct Turns {
+    template: Template,
+    until: Until,
+    number: fn(u64) -> u64,
+    next: std::cell::Cell<u64>,
+    started: Instant,
+}
+
+impl Turns {
+    /// The next call's message, unless the row is over.
+    fn take(&self) -> Option<bytes::Bytes> {
+        let turn = self.next.get();
+        let is_over = match self.until {
+            Until::Elapsed(length) => self.started.elapsed() >= length,
+            Until::Calls(calls) => turn >= calls,
+        };
+        self.next.set(turn + 1);
+        (!is_over).then(|| self.template.stamped((self.number)(turn)))
+    }
+}
+
+async fn clients_of(
+    mut connection: Connection,
+    headers: Headers,
+    turns: Rc<Turns>,
+    clients: usize,
+) -> Result<Vec<u32>> {
+    /// When it was begun, and whether its answer has come.
+    type Open = HashMap<u32, (Instant, bool)>;
+    let mut open = Open::new();
+    let mut times = Vec::new();
+    let begin = |connection: &mut Connection, open: &mut Open| {
+        if let Some(message) = turns.take() {
+            open.insert(connection.begin(&headers, &message, true), (Instant::now(), false));
+        }
+    };
+    for _ in 0..clients {
+        begin(&mut connection, &mut open);
+    }
+    while !open.is_empty() {
+        match connection.next().await? {
+            Event::Message(stream, _) => {
+                if let Some((_, answered)) = open.get_mut(&stream) {
+                    *answered = true;
+                }
+            }
+            Event::Ended(stream) => {
+                if let Some((begun, answered)) = open.remove(&stream) {
+                    if !answered {
+                        return Err(Failure::from("a call was refused"));
+                    }
+                    times.push(begun.elapsed().as_micros() as u32);
+                    begin(&mut connection, &mut open);
+                }
+            }
+        }
+    }
+    Ok(times)
 }

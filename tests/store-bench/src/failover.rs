@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
 use crate::Result;
-use crate::client::{Connection, Times};
+use crate::client::{Times, ask};
 use crate::messages;
 use crate::server::Cluster;
 
@@ -15,9 +15,8 @@ use crate::server::Cluster;
 const EVERY: Duration = Duration::from_millis(10);
 
 async fn put(address: SocketAddr, number: u64) -> Result<()> {
-    let connection = Connection::open(address).await?;
     let template = messages::put(256);
-    connection.ask::<keelson_wire::etcdserverpb::PutResponse>(template.path, template.stamped(number)).await?;
+    ask::<keelson_wire::etcdserverpb::PutResponse>(address, template.path, &template.stamped(number)).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 mod client;
 mod failover;
+mod http2;
 mod messages;
 mod rows;
 mod server;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keelson_wire::etcdserverpb::RangeResponse;
 
-use crate::client::{Connection, Times, Until, load};
+use crate::client::{Times, Until, ask, load};
 use crate::messages::{self, KEYS, Template};
 use crate::server::{Cluster, binary};
 use crate::{Options, Result, failover, watchers};
@@ -168,9 +168,7 @@ async fn first_read(address: std::net::SocketAddr) -> Result<()> {
     let template = messages::read(false);
     let started = Instant::now();
     loop {
-        let connection = Connection::patiently(address).await?;
-        let found = connection.ask::<RangeResponse>(template.path, template.stamped(1)).await;
-        match found {
+        match ask::<RangeResponse>(address, template.path, &template.stamped(1)).await {
             Ok(found) if found.count == 1 => return Ok(()),
             Ok(_) => return Err("a key is missing after the restart".into()),
             Err(error) if started.elapsed() > Duration::from_secs(60) => return Err(error),

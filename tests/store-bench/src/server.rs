@@ -8,7 +8,7 @@ use std::time::Duration;
 use keelson_wire::etcdserverpb as etcd;
 
 use crate::Result;
-use crate::client::Connection;
+use crate::client::ask;
 use crate::messages::framed;
 
 pub struct Cluster {
@@ -160,9 +160,8 @@ impl Member {
 
     /// None: it knows of no leader.
     async fn sees_itself_lead(&self) -> Result<Option<bool>> {
-        let connection = Connection::open(self.address).await?;
         let frame = framed(&etcd::StatusRequest::default());
-        let asked = connection.ask::<etcd::StatusResponse>("/etcdserverpb.Maintenance/Status", frame);
+        let asked = ask::<etcd::StatusResponse>(self.address, "/etcdserverpb.Maintenance/Status", &frame);
         let status = tokio::time::timeout(Duration::from_secs(1), asked).await??;
         let own = status.header.map(|header| header.member_id);
         Ok((status.leader != 0).then(|| own == Some(status.leader)))
