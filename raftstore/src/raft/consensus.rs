@@ -224,7 +224,7 @@ impl Consensus {
     }
 
     /// As long as etcd waits: five seconds and two elections.
-    fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.settings.election_timeout
     }
 
