@@ -113,8 +113,6 @@ impl Leases {
     /// Begins the time anew; 0 if there is no such lease. Asks the leader if it is another.
     pub async fn renew(&self, id: i64) -> Result<i64, Refusal> {
         if self.consensus.leadership().is_leader {
-            // Whoever was deposed and does not know it must not tell a client that its lease lives.
-            self.consensus.read_barrier().await?;
             return self.renew_here(id).await;
         }
         let request = wire::RenewLeaseRequest { cluster_id: self.consensus.cluster_id(), id };
@@ -124,6 +122,9 @@ impl Leases {
 
     /// Waits, as etcd does, for the end of a lease whose time is up.
     pub async fn renew_here(&self, id: i64) -> Result<i64, Refusal> {
+        // Whoever was deposed and does not know it must not say that a lease lives, whether to its own client or to that
+        // of another member that does not know it either.
+        self.consensus.read_barrier().await?;
         let machine = self.consensus.machine();
         loop {
             let leadership = self.consensus.leadership();
@@ -204,7 +205,8 @@ impl Role for Keeper {
         };
         let revoked = ended.into_iter().map(|id| {
             let revoke = wire::command::Change::LeaseRevoke(LeaseRevokeRequest { id });
-            consensus.propose(wire::Command { change: Some(revoke) })
+            // By the next leader's count it may have lived on: what this one decided is nothing to that one.
+            consensus.propose_as_leader(leadership.term, wire::Command { change: Some(revoke) })
         });
         for outcome in futures::future::join_all(revoked).await {
             if let Err(refusal) = outcome {
