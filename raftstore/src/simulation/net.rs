@@ -34,9 +34,13 @@ pub struct Weather {
     pub breaks: f64,
     /// Chance of a request.
     pub repeats: f64,
+    /// Chance of a snapshot: its stream breaks on the way.
+    pub tears: f64,
 }
 
-pub const FAIR: Weather = Weather { delay: (1, 2), loss: 0.0, breaks: 0.0, repeats: 0.0 };
+pub const FAIR: Weather = Weather { delay: (1, 2), loss: 0.0, breaks: 0.0, repeats: 0.0, tears: 0.0 };
+/// How a run begins.
+const CALM: Weather = Weather { tears: 0.4, ..FAIR };
 
 /// A member that answers.
 #[derive(Clone)]
@@ -65,6 +69,8 @@ struct State {
     weather: Weather,
     trace: Trace,
     promises: BTreeMap<Id, wire::Vote>,
+    broken_promise: Option<String>,
+    resumed: u64,
 }
 
 impl Net {
@@ -79,9 +85,11 @@ impl Net {
             dark: BTreeSet::new(),
             severed: BTreeMap::new(),
             pipes: 0,
-            weather: FAIR,
+            weather: CALM,
             trace: Trace::new(loud),
             promises: BTreeMap::new(),
+            broken_promise: None,
+            resumed: 0,
         })))
     }
 
@@ -143,11 +151,30 @@ impl Net {
 
     /// The member has told another that this is its vote.
     pub fn promised(&self, id: Id, vote: wire::Vote) {
-        let mut state = self.0.lock();
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
         let known = state.promises.entry(id).or_insert(vote);
         if order(&vote) > order(known) {
             *known = vote;
         }
+        // A leader that was started again asks for its votes anew: only the term and the member are promised.
+        if (vote.term, vote.node) < (known.term, known.node) {
+            state.broken_promise.get_or_insert(format!("member {id} told {vote:?} after {known:?}"));
+        }
+    }
+
+    /// A member told an older vote than it had told before.
+    pub fn broken_promise(&self) -> Option<String> {
+        self.0.lock().broken_promise.take()
+    }
+
+    /// A snapshot goes on behind what came of it over another stream.
+    pub fn has_resumed(&self) {
+        self.0.lock().resumed += 1;
+    }
+
+    pub fn resumed(&self) -> u64 {
+        self.0.lock().resumed
     }
 
     pub fn promise(&self, id: Id) -> Option<wire::Vote> {
