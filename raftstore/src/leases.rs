@@ -57,12 +57,25 @@ impl Deadlines {
             match difference {
                 DiffItem::Add(id, lease) => self.set(*id, now + seconds(lease.ttl)),
                 DiffItem::Remove(id, _) => self.forget(*id),
+                // It ended, and its id was granted anew, between two looks.
+                DiffItem::Update { old: (_, old), new: (id, new) } if old.granted != new.granted => {
+                    self.set(*id, now + seconds(new.ttl));
+                }
                 DiffItem::Update { .. } => {}
             }
         }
     }
 
-    pub fn set(&mut self, id: i64, deadline: Instant) {
+    /// Begins a lease's time anew, unless it is up: then the lease is being ended, and nothing holds it any more.
+    pub fn renew(&mut self, id: i64, ttl: i64, now: Instant) -> bool {
+        let lives = self.by_lease.get(&id).is_some_and(|deadline| *deadline > now);
+        if lives {
+            self.set(id, now + seconds(ttl));
+        }
+        lives
+    }
+
+    fn set(&mut self, id: i64, deadline: Instant) {
         self.forget(id);
         self.by_lease.insert(id, deadline);
         self.queue.insert((deadline, id));
@@ -100,26 +113,36 @@ impl Leases {
     /// Begins the time anew; 0 if there is no such lease. Asks the leader if it is another.
     pub async fn renew(&self, id: i64) -> Result<i64, Refusal> {
         if self.consensus.leadership().is_leader {
-            // Whoever was deposed and does not know it must not tell a client that its lease lives.
-            self.consensus.read_barrier().await?;
-            return self.renew_here(id);
+            return self.renew_here(id).await;
         }
         let request = wire::RenewLeaseRequest { cluster_id: self.consensus.cluster_id(), id };
         let answer = self.leader_client()?.renew_lease(request).await.map_err(|_| Refusal::LeaderChanged)?;
         Ok(answer.into_inner().ttl)
     }
 
-    pub fn renew_here(&self, id: i64) -> Result<i64, Refusal> {
-        let leadership = self.consensus.leadership();
-        if !leadership.is_leader {
-            return Err(Refusal::NotLeader);
+    /// Waits, as etcd does, for the end of a lease whose time is up.
+    pub async fn renew_here(&self, id: i64) -> Result<i64, Refusal> {
+        // Whoever was deposed and does not know it must not say that a lease lives, whether to its own client or to that
+        // of another member that does not know it either.
+        self.consensus.read_barrier().await?;
+        let machine = self.consensus.machine();
+        loop {
+            let leadership = self.consensus.leadership();
+            if !leadership.is_leader {
+                return Err(Refusal::NotLeader);
+            }
+            let state = machine.state();
+            let Some(lease) = state.leases.get(&id) else { return Ok(0) };
+            {
+                let (mut deadlines, now) = (self.deadlines.lock(), Instant::now());
+                deadlines.update(leadership.term, &state.leases, now);
+                if deadlines.renew(id, lease.ttl, now) {
+                    return Ok(lease.ttl);
+                }
+            }
+            let ended = machine.wait_applied(state.applied_index() + 1);
+            tokio::time::timeout(self.consensus.patience(), ended).await.map_err(|_| Refusal::Timeout)?;
         }
-        let state = self.consensus.machine().state();
-        let Some(lease) = state.leases.get(&id) else { return Ok(0) };
-        let mut deadlines = self.deadlines.lock();
-        deadlines.update(leadership.term, &state.leases, Instant::now());
-        deadlines.set(id, Instant::now() + seconds(lease.ttl));
-        Ok(lease.ttl)
     }
 
     /// Seconds left and seconds granted; -1 and 0 if there is no such lease.
@@ -182,7 +205,8 @@ impl Role for Keeper {
         };
         let revoked = ended.into_iter().map(|id| {
             let revoke = wire::command::Change::LeaseRevoke(LeaseRevokeRequest { id });
-            consensus.propose(wire::Command { change: Some(revoke) })
+            // By the next leader's count it may have lived on: what this one decided is nothing to that one.
+            consensus.propose_as_leader(leadership.term, wire::Command { change: Some(revoke) })
         });
         for outcome in futures::future::join_all(revoked).await {
             if let Err(refusal) = outcome {
@@ -235,9 +259,34 @@ mod tests {
         let leases = OrdMap::from_iter([(1, Lease { ttl: 5, ..Lease::default() }), (2, Lease::default())]);
         let mut deadlines = Deadlines::default();
         deadlines.update(1, &leases, start);
-        deadlines.set(1, start + Duration::from_secs(50));
+        assert!(deadlines.renew(1, 50, start));
         assert_eq!(deadlines.ended(start + Duration::from_secs(6), 10), [2]);
         deadlines.update(1, &leases.without(&2), start);
         assert!(deadlines.ended(start + Duration::from_secs(6), 10).is_empty());
+    }
+    #[test]
+    fn a_lease_whose_time_is_up_cannot_be_renewed() {
+        let start = Instant::now();
+        let leases = OrdMap::from_iter([(1, Lease { ttl: 5, ..Lease::default() })]);
+        let mut deadlines = Deadlines::default();
+        deadlines.update(1, &leases, start);
+        let up = start + Duration::from_secs(5);
+        assert_eq!(deadlines.ended(up, 10), [1]);
+        // Its end may be on its way through the log by now.
+        assert!(!deadlines.renew(1, 5, up));
+        assert_eq!(deadlines.ended(up, 10), [1]);
+    }
+
+    #[test]
+    fn an_id_that_is_granted_anew_has_its_whole_time() {
+        let start = Instant::now();
+        let granted = |granted| OrdMap::from_iter([(1, Lease { ttl: 5, granted, ..Lease::default() })]);
+        let mut deadlines = Deadlines::default();
+        deadlines.update(1, &granted(10), start);
+        // The first one ended between two looks.
+        let later = start + Duration::from_secs(4);
+        deadlines.update(1, &granted(11), later);
+        assert!(deadlines.ended(start + Duration::from_secs(8), 10).is_empty());
+        assert_eq!(deadlines.ended(start + Duration::from_secs(9), 10), [1]);
     }
 }

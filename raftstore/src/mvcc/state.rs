@@ -39,6 +39,9 @@ pub struct Position {
 pub struct Lease {
     /// Seconds, as granted.
     pub ttl: i64,
+    /// The index that was applied before the grant. It tells this lease from one of the same id that ended: an id may be
+    /// granted anew. 0 of all leases that were there when the state was loaded.
+    pub granted: u64,
     pub keys: OrdSet<Bytes>,
 }
 

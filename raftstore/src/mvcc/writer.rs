@@ -364,7 +364,8 @@ impl Writer {
             return Err(Refusal::LeaseExists.into());
         }
         self.batch.put(Key::Lease(grant.id).encode(), grant.encode_to_vec());
-        self.state.leases.insert(grant.id, Lease { ttl: grant.ttl, ..Default::default() });
+        let lease = Lease { ttl: grant.ttl, granted: self.state.applied_index(), ..Default::default() };
+        self.state.leases.insert(grant.id, lease);
         let response = LeaseGrantResponse { header: self.header(), id: grant.id, ttl: grant.ttl, error: String::new() };
         Ok(Outcome::LeaseGrant(response))
     }

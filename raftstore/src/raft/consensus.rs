@@ -17,7 +17,7 @@ use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::read_index::{self, ReadIndex};
-use super::types::{Command, Peer, TypeConfig};
+use super::types::{Command, LeaderId, Peer, TypeConfig};
 use super::watch;
 use crate::refusal::Refusal;
 
@@ -226,7 +226,7 @@ impl Consensus {
     }
 
     /// As long as etcd waits: five seconds and two elections.
-    fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.settings.election_timeout
     }
 
@@ -262,6 +262,20 @@ impl Consensus {
                 tracing::debug!(%error, "a command's fate is unknown");
                 Err(NotTaken::Refused(Refusal::LeaderChanged))
             }
+        }
+    }
+
+    /// As [`Self::propose`], but only while this member leads in this term: what was decided by what one leader knows must
+    /// not reach another.
+    pub async fn propose_as_leader(&self, term: u64, message: wire::Command) -> Result<wire::Outcome, Refusal> {
+        let (responder, response) = ProgressResponder::complete_only();
+        let leader = LeaderId { term, node_id: self.settings.id };
+        let sent = self.raft.write(Command::new(message)).with_leader(leader).responder(responder).await;
+        sent.map_err(|_| Refusal::Stopped)?;
+        let response = tokio::time::timeout(self.patience(), response).await.map_err(|_| Refusal::Timeout)?;
+        match response.map_err(|_| Refusal::Stopped)? {
+            Ok(response) => Ok(response.data.0),
+            Err(_) => Err(Refusal::LeaderChanged),
         }
     }
 

@@ -41,4 +41,6 @@ pub use network::Connect;
 pub use network::{Dialer, PeerChannel, PeerTls};
 pub use peer_door::PeerDoor;
 pub use snapshot::{FORMAT as SNAPSHOT_FORMAT, records as snapshot_records};
+#[cfg(test)]
+pub use types::Payload;
 pub use types::Peer;

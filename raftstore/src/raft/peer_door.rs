@@ -215,7 +215,7 @@ impl Raft for PeerDoor {
     ) -> Result<Response<wire::RenewLeaseResponse>, Status> {
         let request = request.into_inner();
         self.check(request.cluster_id, None)?;
-        let ttl = self.leases.renew_here(request.id)?;
+        let ttl = self.leases.renew_here(request.id).await?;
         Ok(Response::new(wire::RenewLeaseResponse { ttl }))
     }
 

@@ -25,6 +25,8 @@ use crate::raft::{Connect, PeerChannel};
 const REPEATED: [&str; 5] = ["/Append", "/Vote", "/PreVote", "/ReadIndex", "/InstallSnapshot"];
 /// Frames of a request that are repeated at most.
 const REPEATED_FRAMES: u64 = 6;
+/// A snapshot whose stream breaks has sent so many bytes before, at most.
+const TORN_BYTES: u64 = 8_000;
 /// gRPC's prefix of a message: a flag and its length.
 const PREFIX: usize = 5;
 
@@ -152,6 +154,19 @@ fn way(net: &Net, own: Id, peer: Id, answers: mpsc::UnboundedSender<Item>) -> In
     })
 }
 
+/// What a member says that is of interest for the run.
+fn note(net: &Net, own: Id, path: &str, answer: &[u8]) {
+    if path.ends_with("/Vote") && !net.is_dark(own) {
+        let vote = wire::VoteResponse::decode(answer).ok().and_then(|response| response.vote);
+        vote.into_iter().for_each(|vote| net.promised(own, vote));
+    }
+    if path.ends_with("/BeginSnapshot")
+        && wire::BeginSnapshotResponse::decode(answer).is_ok_and(|begun| begun.records > 0)
+    {
+        net.has_resumed();
+    }
+}
+
 async fn serve(
     net: Net,
     own: Id,
@@ -160,17 +175,15 @@ async fn serve(
     items: mpsc::UnboundedReceiver<Item>,
     back: Inlet<Item>,
 ) {
-    let is_vote = head.uri.path().ends_with("/Vote");
+    let path = head.uri.path().to_owned();
     let body = Body::new(Received { items, _sending: None });
     let Ok(response) = service.call(http::Request::from_parts(head, body)).await;
     let (head, mut body) = response.into_parts();
     back.send(Item::Head(head), 2);
     while let Some(frame) = next_frame(&mut body).await {
         let Ok(frame) = frame else { return };
-        let message = frame.data_ref().and_then(|data| data.get(PREFIX..)).filter(|_| is_vote);
-        let vote = message.and_then(|message| wire::VoteResponse::decode(message).ok()?.vote);
-        if let Some(vote) = vote.filter(|_| !net.is_dark(own)) {
-            net.promised(own, vote);
+        if let Some(message) = frame.data_ref().and_then(|data| data.get(PREFIX..)) {
+            note(&net, own, &path, message);
         }
         let digest = frame_digest(&frame);
         back.send(Item::Frame(frame), digest);
@@ -211,9 +224,18 @@ async fn send(net: Net, own: Id, peer: Id, request: http::Request<Body>, way: In
         frames: Vec::new(),
         wanted: net.draw(1, REPEATED_FRAMES),
     });
+    let is_torn = head.uri.path().ends_with("/InstallSnapshot") && net.chance(|weather| weather.tears);
+    let mut left = if is_torn { net.draw(1, TORN_BYTES) as usize } else { usize::MAX };
     way.send(Item::Open(head), digest(&own.to_le_bytes()));
     while let Some(frame) = next_frame(&mut body).await {
         let Ok(frame) = frame else { return };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if length > left {
+            let part = frame.into_data().unwrap_or_default().split_to(left);
+            let digest = digest(&part);
+            return way.send(Item::Frame(Frame::data(part)), digest);
+        }
+        left -= length;
         if let Some(repeated) = &mut repeat {
             repeated.frames.extend(frame.data_ref().cloned());
         }

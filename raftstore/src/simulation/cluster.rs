@@ -1,127 +1,60 @@
-//! A run: members, time, chance, and what befalls them; then everything is healed and must come to rest.
+//! A run: members, time and chance. What befalls them, and how they come to rest, is beside it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use keelson_wire::raft::Node;
-use keelson_wire::raft::change_members_request::Change;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom as _, IteratorRandom as _, SliceRandom as _};
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
+use tokio::task::AbortHandle;
 
 use super::carrier::url;
-use super::clients::put;
 use super::evidence::Evidence;
 use super::member::{Disk, Process, Surroundings};
-use super::net::{FAIR, Id, Net, Weather};
-use super::runtime::{arm, disarm, plant, seed_chance, set_current};
-use crate::failpoints::{Bug, Point};
+use super::net::{Id, Net};
+use super::plan::{Plan, Report, Violation};
+use super::runtime::{disarm, plant, seed_chance, set_current};
+use super::watchers::{self, Session, SharedWatcher};
+use crate::doors::Requests;
 use crate::raft::Peer;
 
-/// After healing all must be well within this simulated time.
-const REST_MILLIS: u64 = 60_000;
-/// No more members than this, with learners.
-const MAX_MEMBERS: usize = 7;
-const MIN_VOTERS: usize = 3;
+/// A client that watches is without a stream for so long at most.
+const RESUME_MILLIS: u64 = 400;
 
-/// Where the power of a member may fail.
-const POINTS: [Point; 11] = [
-    Point::BeforeAppend,
-    Point::BeforeSync,
-    Point::AfterSync,
-    Point::BeforeApply,
-    Point::AfterApply,
-    Point::BeforeVote,
-    Point::AfterVote,
-    Point::BeforeCheckpoint,
-    Point::AfterCheckpoint,
-    Point::BeforePurge,
-    Point::AfterPurge,
-];
-
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub members: u64,
-    /// Simulated time with faults.
-    pub millis: u64,
-    pub bug: Option<Bug>,
-    /// See [`Surroundings::judge_votes`].
-    pub judge_votes: bool,
-    /// Nothing but slow disks, and all power cut at once.
-    pub power_cuts_only: bool,
-    pub loud: bool,
-}
-
-impl Plan {
-    /// What the seed alone decides.
-    pub fn of(seed: u64) -> Self {
-        let members = if seed.is_multiple_of(3) { 5 } else { 3 };
-        Self { seed, members, millis: 20_000, bug: None, judge_votes: true, power_cuts_only: false, loud: false }
-    }
-}
-
-/// What a run came to.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Report {
-    pub trace: u64,
-    pub events: u64,
-    pub acknowledged: u64,
-    pub reads: u64,
-    pub unknown: u64,
-    pub terms: u64,
-    pub snapshots: u64,
-    pub crashes: u64,
-    pub changes: u64,
-    pub last_index: u64,
-    /// Simulated time from the healing to the rest.
-    pub rest_millis: u64,
-}
-
-#[derive(Debug)]
-pub struct Violation {
-    pub seed: u64,
-    pub at: u64,
-    pub what: String,
-    pub trace: u64,
-    pub tail: String,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, at, what, trace, tail } = self;
-        write!(formatter, "{tail}seed {seed}, at {at} ms: {what} (trace {trace:016x})\nreplay: ")?;
-        write!(formatter, "RAFTSTORE_SEEDS={seed} RAFTSTORE_TRACE=1 cargo test --release -p raftstore --lib ")?;
-        write!(formatter, "simulation::tests::many_seeds -- --ignored --nocapture")
-    }
-}
-
-struct Member {
-    disk: Disk,
+pub struct Member {
+    pub disk: Disk,
     founder: bool,
-    process: Option<Process>,
+    pub process: Option<Process>,
     /// It is started again then.
-    down_until: u64,
+    pub down_until: u64,
     /// It is stopped until then.
-    stopped: Option<(u64, u64)>,
-    removed: bool,
+    pub stopped: Option<(u64, u64)>,
+    pub removed: bool,
 }
 
-struct Cluster {
-    plan: Plan,
-    random: StdRng,
-    surroundings: Surroundings,
-    members: BTreeMap<Id, Member>,
-    evidence: Evidence,
-    next_id: Id,
+/// A client that watches: where it is, and when it goes somewhere else.
+pub struct Stand {
+    pub watcher: SharedWatcher,
+    pub session: Option<(Id, AbortHandle)>,
+    resume_at: u64,
+}
+
+pub struct Cluster {
+    pub plan: Plan,
+    pub random: StdRng,
+    pub surroundings: Surroundings,
+    pub members: BTreeMap<Id, Member>,
+    pub stands: Vec<Stand>,
+    pub evidence: Evidence,
+    pub next_id: Id,
     /// Of changes of the membership: members that are gone for certain.
-    removed: Arc<Mutex<Vec<Id>>>,
-    report: Report,
+    pub removed: Arc<Mutex<Vec<Id>>>,
+    pub report: Report,
 }
 
-type Outcome = Result<(), String>;
+pub type Outcome = Result<(), String>;
 
 pub fn run(plan: Plan) -> Result<Report, Violation> {
     seed_chance(plan.seed);
@@ -140,12 +73,12 @@ pub fn run(plan: Plan) -> Result<Report, Violation> {
     }
 }
 
-fn peer(id: Id) -> Peer {
+pub fn peer(id: Id) -> Peer {
     Peer { name: format!("member-{id}"), urls: vec![url(id)] }
 }
 
 impl Cluster {
-    fn new(plan: Plan) -> Self {
+    pub fn new(plan: Plan) -> Self {
         let mut random = StdRng::seed_from_u64(plan.seed);
         let surroundings = Surroundings {
             net: Net::new(random.random(), plan.loud),
@@ -153,11 +86,14 @@ impl Cluster {
             clients_ended: Arc::new(AtomicBool::new(false)),
             judge_votes: plan.judge_votes,
         };
+        let watchers = watchers::all(&mut random);
+        let stand = |watcher| Stand { watcher, session: None, resume_at: 0 };
         let mut cluster = Self {
             plan,
             random,
             surroundings,
             members: BTreeMap::new(),
+            stands: watchers.into_iter().map(stand).collect(),
             evidence: Evidence::default(),
             next_id: plan.members + 1,
             removed: Arc::default(),
@@ -167,11 +103,11 @@ impl Cluster {
         cluster
     }
 
-    fn net(&self) -> &Net {
+    pub fn net(&self) -> &Net {
         &self.surroundings.net
     }
 
-    fn add(&mut self, id: Id, founder: bool) {
+    pub fn add(&mut self, id: Id, founder: bool) {
         let member = Member {
             disk: Disk::default(),
             founder,
@@ -197,14 +133,16 @@ impl Cluster {
     }
 
     /// One millisecond for everybody, in an order of chance.
-    fn step(&mut self) -> Outcome {
+    pub fn step(&mut self) -> Outcome {
         self.net().tick();
         let now = self.net().now();
         let mut turns: Vec<Id> = self.members.keys().copied().collect();
         turns.shuffle(&mut self.random);
         for id in turns {
             self.turn(id, now)?;
+            self.hear()?;
         }
+        self.send_watchers(now);
         let removed = std::mem::take(&mut *self.removed.lock());
         for id in removed {
             self.net().say(&format!("member {id} is removed"));
@@ -214,10 +152,8 @@ impl Cluster {
                 member.removed = true;
             }
         }
-        match self.surroundings.history.lock().violation.take() {
-            Some(what) => Err(what),
-            None => Ok(()),
-        }
+        let violation = self.surroundings.history.lock().violation.take();
+        violation.or_else(|| self.net().broken_promise()).map_or(Ok(()), Err)
     }
 
     fn turn(&mut self, id: Id, now: u64) -> Outcome {
@@ -238,6 +174,11 @@ impl Cluster {
         }
         set_current(id);
         process.run(1);
+        let requests = process.requests();
+        if let Some(requests) = requests.as_ref().filter(|_| member.disk.is_off()) {
+            // Nobody else may have seen what it has told its watches.
+            self.evidence.chronicle.look(&requests.machine().state())?;
+        }
         if member.disk.is_off() {
             self.net().say(&format!("the power of member {id} failed at a write"));
             let down = self.random.random_range(1..3_000);
@@ -247,9 +188,55 @@ impl Cluster {
         if let Some(cause) = process.progress.lock().failure.take() {
             return Err(format!("member {id} does not start: {cause}"));
         }
-        match process.requests() {
-            Some(requests) => process.look(&mut self.evidence, requests.consensus()),
+        match requests {
+            Some(requests) => self.look(&requests, now),
             None => Ok(()),
+        }
+    }
+
+    /// Looks at a member, and then at what its clients were told.
+    fn look(&mut self, requests: &Requests, now: u64) -> Outcome {
+        let Surroundings { history, net, .. } = &self.surroundings;
+        let leaders = self.evidence.leaders();
+        // Nothing is waited for but memory.
+        futures::executor::block_on(self.evidence.look(requests.consensus(), now, history))?;
+        if self.evidence.leaders() > leaders {
+            net.say(&format!("member {} leads: {:?}", requests.consensus().id(), requests.consensus().leadership()));
+        }
+        let mut history = history.lock();
+        history.leases.news.drain(..).for_each(|news| net.say(&news));
+        let told = std::mem::take(&mut history.told);
+        told.iter().try_for_each(|told| history.leases.told(told))
+    }
+
+    /// Judges what watches were shown.
+    fn hear(&mut self) -> Outcome {
+        self.stands.iter().try_for_each(|stand| stand.watcher.lock().judge(&self.evidence.chronicle))
+    }
+
+    /// Clients that watch and have lost their streams go to some member that takes part.
+    fn send_watchers(&mut self, now: u64) {
+        for stand in &mut self.stands {
+            if !stand.watcher.lock().is_free() {
+                continue;
+            }
+            if stand.session.take().is_some() {
+                stand.resume_at = now + self.random.random_range(1..=RESUME_MILLIS);
+            }
+            if now < stand.resume_at {
+                continue;
+            }
+            let open = self.members.iter().filter_map(|(id, member)| {
+                let requests = member.process.as_ref()?.ready()?;
+                let takes_part = requests.consensus().members().iter().any(|(member, ..)| member == id);
+                takes_part.then_some((*id, requests))
+            });
+            let open: Vec<(Id, Arc<Requests>)> = open.collect();
+            let Some((id, requests)) = open.choose(&mut self.random).cloned() else { continue };
+            let Surroundings { history, clients_ended, .. } = self.surroundings.clone();
+            let session = Session::on(requests, stand.watcher.clone(), history, clients_ended, self.random.random());
+            let process = self.members.get(&id).and_then(|member| member.process.as_ref());
+            stand.session = process.and_then(|process| process.spawn(session)).map(|session| (id, session));
         }
     }
 
@@ -264,7 +251,7 @@ impl Cluster {
     }
 
     /// Ends the member's process between two of its steps.
-    fn stop(&mut self, id: Id, power: bool, down_until: u64) {
+    pub fn stop(&mut self, id: Id, power: bool, down_until: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if member.process.is_none() {
             return;
@@ -280,12 +267,12 @@ impl Cluster {
         self.report.crashes += 1;
     }
 
-    fn running(&self) -> Vec<Id> {
+    pub fn running(&self) -> Vec<Id> {
         let running = self.members.iter().filter(|(_, member)| member.process.is_some());
         running.map(|(id, _)| *id).collect()
     }
 
-    fn leader(&self) -> Option<Id> {
+    pub fn leader(&self) -> Option<Id> {
         self.members
             .iter()
             .filter_map(|(id, member)| {
@@ -294,265 +281,5 @@ impl Cluster {
             })
             .max()
             .map(|(_, id)| id)
-    }
-
-    fn fault(&mut self) {
-        let now = self.net().now();
-        let running = self.running();
-        let one = running.choose(&mut self.random).copied();
-        if self.plan.power_cuts_only {
-            self.members.values().for_each(|member| member.disk.set_slowness(300));
-            if self.random.random_bool(0.5) {
-                running.into_iter().for_each(|id| self.stop(id, true, now + 1));
-            }
-            return;
-        }
-        match self.random.random_range(0..100) {
-            0..18 => {
-                // Often the leader: it has most to lose.
-                let leader = self.leader().filter(|_| self.random.random_bool(0.5));
-                let power = self.random.random_bool(0.7);
-                let down = now + self.random.random_range(1..2_500);
-                if let Some(id) = leader.or(one) {
-                    self.stop(id, power, down);
-                }
-            }
-            18..23 => {
-                let power = self.random.random_bool(0.7);
-                for id in running {
-                    let down = now + self.random.random_range(1..1_500);
-                    self.stop(id, power, down);
-                }
-            }
-            23..32 => {
-                let steps = self.random.random_range(0..12);
-                if let Some(member) = one.and_then(|id| self.members.get(&id)) {
-                    member.disk.fail_after(steps);
-                }
-            }
-            32..38 => {
-                let Some(point) = POINTS.choose(&mut self.random).copied() else { return };
-                if let Some((id, member)) = one.and_then(|id| Some((id, self.members.get(&id)?))) {
-                    let (net, disk) = (self.net().clone(), member.disk.clone());
-                    arm(id, point, move || {
-                        net.say(&format!("member {id} reached {point:?}"));
-                        net.darken(id);
-                        disk.fail_after(0);
-                    });
-                }
-            }
-            38..50 => self.cut(),
-            50..60 => {
-                self.net().say("no cuts");
-                self.net().set_cut(BTreeSet::new());
-            }
-            60..64 => {
-                let until = now + self.random.random_range(20..3_000);
-                if let Some(id) = one {
-                    self.net().say(&format!("member {id} is stopped until {until}"));
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.stopped.get_or_insert((now, until));
-                    }
-                }
-            }
-            64..67 => {
-                let millis = self.random.random_range(10..5_000);
-                if let Some(id) = one {
-                    self.net().say(&format!("the clock of member {id} jumps by {millis} ms"));
-                    if let Some(process) = self.members.get_mut(&id).and_then(|member| member.process.as_mut()) {
-                        process.jump(millis);
-                    }
-                }
-            }
-            67..74 => {
-                let slow = self.random.random_range(1..80);
-                let weather = Weather {
-                    delay: (1, slow),
-                    loss: if self.random.random_bool(0.5) { 0.02 } else { 0.0 },
-                    breaks: if self.random.random_bool(0.3) { 0.005 } else { 0.0 },
-                    repeats: if self.random.random_bool(0.7) { 0.2 } else { 0.0 },
-                };
-                self.net().say(&format!("{weather:?}"));
-                self.net().set_weather(weather);
-            }
-            74..77 => {
-                let millis = [1, 5, 50, 300].choose(&mut self.random).copied().unwrap_or(1);
-                if let Some(member) = one.and_then(|id| self.members.get(&id)) {
-                    member.disk.set_slowness(millis);
-                }
-            }
-            77..86 => self.checkpoint(one),
-            86..89 => self.move_leader(),
-            _ => self.change_members(),
-        }
-    }
-
-    fn cut(&mut self) {
-        let all: Vec<Id> = self.members.keys().copied().collect();
-        let half = self.random.random_range(1..=all.len() / 2);
-        let few: BTreeSet<Id> = all.iter().copied().choose_multiple(&mut self.random, half).into_iter().collect();
-        let (out, back) =
-            *[(true, true), (true, false), (false, true)].choose(&mut self.random).unwrap_or(&(true, true));
-        let mut cut = BTreeSet::new();
-        for from in &all {
-            for to in &all {
-                if (few.contains(from) && !few.contains(to) && out) || (!few.contains(from) && few.contains(to) && back)
-                {
-                    cut.insert((*from, *to));
-                }
-            }
-        }
-        self.net().say(&format!("cut off: {few:?}, outward {out}, inward {back}"));
-        self.net().set_cut(cut);
-    }
-
-    fn checkpoint(&mut self, id: Option<Id>) {
-        let Some(process) = id.and_then(|id| self.members.get(&id)?.process.as_ref()) else { return };
-        let Some(requests) = process.requests() else { return };
-        self.net().say(&format!("member {id:?} makes a checkpoint"));
-        process.spawn(async move {
-            // A member that cannot go on is found by its failure.
-            let _ = requests.consensus().checkpoint().await;
-        });
-    }
-
-    fn voters_and_learners(&self, of: Id) -> (Vec<Id>, Vec<Id>) {
-        let requests = self.members.get(&of).and_then(|member| member.process.as_ref()?.requests());
-        let members = requests.map(|requests| requests.consensus().members()).unwrap_or_default();
-        let of = |learners: bool| members.iter().filter(|member| member.2 == learners).map(|member| member.0).collect();
-        (of(false), of(true))
-    }
-
-    fn move_leader(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let (voters, _) = self.voters_and_learners(leader);
-        let Some(to) = voters.into_iter().choose(&mut self.random) else { return };
-        self.ask(leader, Change::MoveLeader(to), None);
-    }
-
-    fn change_members(&mut self) {
-        let Some(leader) = self.leader() else { return };
-        let (voters, learners) = self.voters_and_learners(leader);
-        if let Some(learner) = learners.iter().copied().choose(&mut self.random)
-            && self.random.random_bool(0.8)
-        {
-            return self.ask(leader, Change::Promote(learner), None);
-        }
-        if voters.len() > MIN_VOTERS && self.random.random_bool(0.6) {
-            let Some(gone) = voters.into_iter().choose(&mut self.random) else { return };
-            return self.ask(leader, Change::Remove(gone), Some(gone));
-        }
-        let present = self.members.values().filter(|member| !member.removed).count();
-        if present < MAX_MEMBERS {
-            let id = self.next_id;
-            self.next_id += 1;
-            self.add(id, false);
-            let Peer { name, urls } = peer(id);
-            self.ask(leader, Change::Add(Node { id, name, peer_urls: urls }), None);
-        }
-    }
-
-    fn ask(&self, leader: Id, change: Change, removes: Option<Id>) {
-        let Some(process) = self.members.get(&leader).and_then(|member| member.process.as_ref()) else { return };
-        let Some(requests) = process.requests() else { return };
-        self.net().say(&format!("member {leader} is asked for {change:?}"));
-        let (net, removed) = (self.net().clone(), self.removed.clone());
-        process.spawn(async move {
-            let outcome = requests.consensus().change_members(change.clone(), false).await;
-            let outcome = outcome.map_err(|status| status.message().to_owned());
-            net.say(&format!("{change:?}: {outcome:?}"));
-            if outcome.is_ok() {
-                removed.lock().extend(removes);
-            }
-        });
-    }
-
-    fn heal(&mut self) {
-        let now = self.net().now();
-        self.net().say("healed");
-        self.net().set_cut(BTreeSet::new());
-        self.net().set_weather(FAIR);
-        disarm();
-        self.surroundings.clients_ended.store(true, Ordering::Relaxed);
-        for member in self.members.values_mut() {
-            member.disk.set_slowness(1);
-            member.disk.steady();
-            member.stopped = member.stopped.map(|(since, _)| (since, now));
-            member.down_until = member.down_until.min(now);
-        }
-    }
-
-    /// Writes by every voter are taken, and then all members are the same.
-    fn rest(&mut self) -> Outcome {
-        let healed = self.net().now();
-        let mut asked = BTreeSet::new();
-        let mut membership = (Vec::new(), Vec::new());
-        let answered: Arc<Mutex<BTreeSet<Id>>> = Arc::default();
-        loop {
-            self.step()?;
-            let spent = self.net().now() - healed;
-            if spent > REST_MILLIS {
-                let state: Vec<String> = self.members.iter().map(|(id, member)| describe(*id, member)).collect();
-                let (state, answered) = (state.join("\n"), answered.lock());
-                return Err(format!(
-                    "no rest {REST_MILLIS} ms after the healing: voters and learners {membership:?}, took writes \
-                     {answered:?}\n{state}"
-                ));
-            }
-            let Some(leader) = self.leader() else { continue };
-            let (voters, learners) = self.voters_and_learners(leader);
-            membership = (voters.clone(), learners.clone());
-            for voter in &voters {
-                let Some(process) = self.members.get(voter).and_then(|member| member.process.as_ref()) else {
-                    continue;
-                };
-                let Some(requests) = process.requests().filter(|_| !asked.contains(voter)) else { continue };
-                asked.insert(*voter);
-                let (history, answered, id) = (self.surroundings.history.clone(), answered.clone(), *voter);
-                process.spawn(async move {
-                    let key = format!("probe-{id}").into_bytes();
-                    while put(&requests, &history, key.clone(), b"well".to_vec()).await.is_err() {}
-                    answered.lock().insert(id);
-                });
-            }
-            if voters.iter().all(|voter| answered.lock().contains(voter))
-                && self.is_converged(voters.iter().chain(&learners))
-            {
-                self.report.rest_millis = spent;
-                return self.judge(leader);
-            }
-        }
-    }
-
-    fn is_converged<'a>(&self, members: impl Iterator<Item = &'a Id>) -> bool {
-        let mut applied = members.map(|id| {
-            let requests = self.members.get(id).and_then(|member| member.process.as_ref()?.requests());
-            requests.map(|requests| requests.consensus().machine().applied_index())
-        });
-        let last = Some(self.evidence.last());
-        applied.all(|applied| applied == last)
-    }
-
-    fn judge(&mut self, leader: Id) -> Outcome {
-        let requests = self.members.get(&leader).and_then(|member| member.process.as_ref()?.requests());
-        let state = requests.ok_or("the leader has gone")?.consensus().machine().state();
-        let history = self.surroundings.history.lock();
-        Evidence::whole(&history, &state)?;
-        self.report.acknowledged = history.acknowledged.len() as u64;
-        (self.report.reads, self.report.unknown) = (history.reads, history.unknown);
-        (self.report.terms, self.report.snapshots) = (self.evidence.terms, self.evidence.snapshots);
-        self.report.last_index = self.evidence.last();
-        Ok(())
-    }
-}
-
-fn describe(id: Id, member: &Member) -> String {
-    let consensus = member.process.as_ref().and_then(Process::requests);
-    match consensus {
-        Some(requests) => {
-            let consensus = requests.consensus();
-            format!("{id}: applied {}, {}", consensus.machine().applied_index(), consensus.in_words())
-        }
-        None => format!("{id}: running {}, removed {}", member.process.is_some(), member.removed),
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold at every step, and what was seen of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use keelson_wire::raft as wire;
@@ -9,12 +10,14 @@ use openraft::storage::RaftLogStorage as _;
 use parking_lot::Mutex;
 use prost::Message as _;
 
+use super::chronicle::Chronicle;
+use super::leases::{Leases, Told};
 use super::net::{Id, order};
 use super::trace::digest;
-use crate::mvcc::{Key, State, Values as _};
-use crate::raft::{Consensus, entry_to_wire};
+use crate::mvcc::{Key, Revision, State, Values as _};
+use crate::raft::{Consensus, Payload, entry_to_wire};
 
-/// A change that a client was told of.
+/// A change that a client was told of; a delete is a change to nothing.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
     pub key: Vec<u8>,
@@ -24,21 +27,24 @@ pub struct Acknowledged {
 /// What clients saw, shared by all of them. They find out themselves what contradicts itself.
 #[derive(Default)]
 pub struct History {
-    pub acknowledged: BTreeMap<i64, Acknowledged>,
+    /// By revision, in their order.
+    pub acknowledged: BTreeMap<i64, Vec<Acknowledged>>,
     /// The highest revision that any client knows of.
     pub known: i64,
     pub reads: u64,
     pub unknown: u64,
+    pub leases: Leases,
+    /// Of leases, and not judged yet.
+    pub told: Vec<Told>,
     pub violation: Option<String>,
 }
 
 pub type SharedHistory = Arc<Mutex<History>>;
 
 impl History {
-    pub fn acknowledge(&mut self, revision: i64, key: &[u8], value: &[u8]) {
+    pub fn acknowledge(&mut self, revision: i64, changes: Vec<Acknowledged>) {
         self.known = self.known.max(revision);
-        let change = Acknowledged { key: key.to_vec(), value: value.to_vec() };
-        if let Some(other) = self.acknowledged.insert(revision, change) {
+        if let Some(other) = self.acknowledged.insert(revision, changes) {
             self.violate(format!("two changes were acknowledged at revision {revision}, one of them {other:?}"));
         }
     }
@@ -50,9 +56,10 @@ impl History {
             self.violate(format!("a linearizable read saw revision {revision} after {floor} was known"));
         }
         self.known = self.known.max(revision);
-        let changes = self.acknowledged.range(..=revision);
-        let newest =
-            changes.rev().find(|(_, change)| change.key == key).map(|(at, change)| (*at, change.value.clone()));
+        let newest = self.acknowledged.range(..=revision).rev().find_map(|(at, changes)| {
+            let change = changes.iter().find(|change| change.key == key)?;
+            Some((*at, change.value.clone()))
+        });
         let (at, value) = found.map_or((0, None), |(at, value)| (at, Some(value)));
         if let Some((acknowledged, expected)) = newest
             && (at < acknowledged || (at == acknowledged && value.as_ref() != Some(&expected)))
@@ -76,11 +83,11 @@ pub struct Evidence {
     states: BTreeMap<u64, (u64, Id)>,
     /// By member of this run: how far its log was compared.
     compared: BTreeMap<Id, u64>,
-    /// By term and member that led.
-    leaders: BTreeMap<u64, Id>,
+    /// By term: the members that led.
+    leaders: BTreeMap<u64, BTreeSet<Id>>,
     pub terms: u64,
     pub doubled_terms: u64,
-    pub snapshots: u64,
+    pub chronicle: Chronicle,
 }
 
 type Outcome = Result<(), String>;
@@ -132,27 +139,28 @@ impl Evidence {
     }
 
     /// Looks at a member; called after each of its steps.
-    pub async fn look(&mut self, consensus: &Consensus) -> Outcome {
+    pub async fn look(&mut self, consensus: &Consensus, now: u64, history: &SharedHistory) -> Outcome {
         let id = consensus.id();
         if let Some(cause) = consensus.failure() {
             return Err(format!("member {id} cannot go on: {cause}"));
         }
         let leadership = consensus.leadership();
-        if leadership.is_leader && self.leaders.get(&leadership.term) != Some(&id) {
-            self.terms += 1;
-            if let Some(other) = self.leaders.insert(leadership.term, id) {
-                self.doubled_terms += 1;
-                return Err(format!("members {other} and {id} both lead in term {}", leadership.term));
-            }
+        if leadership.is_leader {
+            let leaders = self.leaders.entry(leadership.term).or_default();
+            self.terms += u64::from(leaders.is_empty());
+            // openraft's votes are ordered by term and then by member: a term may have a second leader, and the ids of the
+            // entries of each name it, too.
+            self.doubled_terms += u64::from(leaders.insert(id) && leaders.len() > 1);
         }
         let applied = consensus.machine().applied_index();
         let compared = self.compared.get(&id).copied().unwrap_or(0);
         if applied == compared {
             return Ok(());
         }
-        self.compare_entries(consensus, compared, applied).await?;
+        self.compare_entries(consensus, compared..applied, now, history).await?;
         self.compared.insert(id, applied);
         let state = consensus.machine().state();
+        self.chronicle.look(&state).map_err(|what| format!("member {id}: {what}"))?;
         let digest = state_digest(&state).map_err(|what| format!("member {id}: {what}"))?;
         let at = state.applied_index();
         let (known, other) = *self.states.entry(at).or_insert((digest, id));
@@ -162,27 +170,42 @@ impl Evidence {
         Ok(())
     }
 
-    async fn compare_entries(&mut self, consensus: &Consensus, compared: u64, applied: u64) -> Outcome {
+    async fn compare_entries(
+        &mut self,
+        consensus: &Consensus,
+        Range { start: compared, end: applied }: Range<u64>,
+        now: u64,
+        history: &SharedHistory,
+    ) -> Outcome {
         let id = consensus.id();
         let mut log = consensus.log().clone();
         let state = log.get_log_state().await.map_err(|error| error.to_string())?;
         let purged = state.last_purged_log_id.map_or(0, |purged| purged.index);
-        if purged > compared && compared > 0 {
-            self.snapshots += 1;
-        }
         let first = compared.max(purged) + 1;
         let entries = log.try_get_log_entries(first..=applied).await.map_err(|error| error.to_string())?;
+        let leases = &mut history.lock().leases;
+        leases.is_torn |= first > self.last() + 1;
         for (index, entry) in (first..).zip(entries) {
             if entry.log_id.index != index {
                 return Err(format!("member {id} has entry {} at index {index}", entry.log_id));
             }
             let digest = digest(&entry_to_wire(&entry).encode_to_vec());
+            if index > self.last()
+                && let Payload::Normal(command) = &entry.payload
+            {
+                leases.applied(command.message.change.as_ref(), now)?;
+            }
             let (known, other) = *self.committed.entry(index).or_insert((digest, id));
             if known != digest {
                 return Err(format!("members {other} and {id} applied different entries at index {index}"));
             }
         }
         Ok(())
+    }
+
+    /// How often somebody began to lead.
+    pub fn leaders(&self) -> u64 {
+        self.terms + self.doubled_terms
     }
 
     /// The last index that anybody applied.
@@ -193,8 +216,11 @@ impl Evidence {
 
     /// At the end: every acknowledged change is in this state, unless it is compacted.
     pub fn whole(history: &History, state: &State) -> Outcome {
-        for (revision, change) in history.acknowledged.range(state.compacted + 1..) {
-            let found = state.value(crate::mvcc::Revision { main: *revision, sub: 0 });
+        let acknowledged = history.acknowledged.range(state.compacted + 1..);
+        let changes =
+            acknowledged.flat_map(|(revision, changes)| (0..).zip(changes).map(move |change| (revision, change)));
+        for (revision, (sub, change)) in changes {
+            let found = state.value(Revision { main: *revision, sub });
             let found = found.map_err(|error| error.to_string())?;
             if found.as_ref().is_none_or(|kv| kv.key != change.key || kv.value != change.value) {
                 return Err(format!("the acknowledged change of revision {revision} is lost: there is {found:?}"));

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use keelson_process::supervision::Role;
 use openraft::RaftLogReader as _;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::carrier;
@@ -23,7 +25,7 @@ use crate::doors::Requests;
 use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::journal::power::PowerDirectory;
-use crate::leases::Leases;
+use crate::leases::{Keeper, Leases};
 use crate::mvcc::Limits;
 use crate::raft::{Consensus, Dialer, Log, LogWriter, Machine, Peer, PeerDoor, Settings, vote_to_wire};
 use crate::watch::Hub;
@@ -32,6 +34,10 @@ use crate::watch::Hub;
 const SEGMENT_BYTES: u64 = 16 << 10;
 /// Few, so that members which were away need a snapshot.
 const KEPT_ENTRIES: u64 = 10;
+/// As few, so that the log is purged again and again.
+const CHECKPOINT_ENTRIES: u64 = 40;
+/// Of the roles: leases are looked after as often as in a member.
+const TURN: Duration = Duration::from_millis(500);
 const CLUSTER: u64 = 0x5eed;
 const CLIENTS: u64 = 2;
 
@@ -87,6 +93,8 @@ pub struct Surroundings {
 #[derive(Default)]
 pub struct Progress {
     pub requests: Option<Arc<Requests>>,
+    /// Clients may come.
+    pub is_ready: bool,
     pub failure: Option<String>,
 }
 
@@ -123,6 +131,12 @@ impl Process {
         self.progress.lock().requests.clone()
     }
 
+    /// Where clients go, once they may.
+    pub fn ready(&self) -> Option<Arc<Requests>> {
+        let progress = self.progress.lock();
+        progress.requests.clone().filter(|_| progress.is_ready)
+    }
+
     /// Lets the member live for so many milliseconds of its own.
     pub fn run(&mut self, millis: u64) {
         self.clock += millis;
@@ -140,15 +154,8 @@ impl Process {
         }
     }
 
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.runtime {
-            drop(runtime.spawn(task));
-        }
-    }
-
-    pub fn look(&self, evidence: &mut Evidence, consensus: &Consensus) -> Result<(), String> {
-        // Nothing is waited for but memory.
-        futures::executor::block_on(evidence.look(consensus))
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        self.runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
     }
 }
 
@@ -194,29 +201,32 @@ async fn begin(
         consensus.initialize(founders).await.map_err(|error| error.to_string())?;
     }
     let limits = Limits { max_txn_ops: 128, max_request_bytes: 1 << 20 };
-    let requests = Arc::new(Requests::new(consensus.clone(), leases, limits));
+    let requests = Arc::new(Requests::new(consensus.clone(), leases.clone(), limits));
     progress.lock().requests = Some(requests.clone());
-    tokio::spawn(keep_house(consensus.clone()));
+    tokio::spawn(play(Keeper::new(leases)));
+    tokio::spawn(play(Housekeeper::new(consensus.clone(), Retention::Everything, CHECKPOINT_ENTRIES)));
     consensus.recovered().await.map_err(|error| error.to_string())?;
+    progress.lock().is_ready = true;
     for number in 0..CLIENTS {
+        let name = seed.wrapping_mul(31).wrapping_add(number);
         let client = Client {
             requests: requests.clone(),
             history: surroundings.history.clone(),
+            net: net.clone(),
             ended: surroundings.clients_ended.clone(),
-            seed: seed.wrapping_mul(31).wrapping_add(number),
+            random: StdRng::seed_from_u64(name),
+            name,
         };
         tokio::spawn(client.run());
     }
     Ok(())
 }
 
-/// The roles of a member that change its disk, at their pace.
-async fn keep_house(consensus: Arc<Consensus>) {
-    use keelson_process::supervision::Role as _;
-    let mut housekeeper = Housekeeper::new(consensus, Retention::Everything, u64::MAX);
+/// A role of a member, at its pace.
+async fn play(mut role: impl Role<Mail = ()>) {
     loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(TURN).await;
         // What fails here fails the member, and that is looked for.
-        let _ = housekeeper.handle(()).await;
+        let _ = role.handle(()).await;
     }
 }

@@ -34,9 +34,13 @@ pub struct Weather {
     pub breaks: f64,
     /// Chance of a request.
     pub repeats: f64,
+    /// Chance of a snapshot: its stream breaks on the way.
+    pub tears: f64,
 }
 
-pub const FAIR: Weather = Weather { delay: (1, 2), loss: 0.0, breaks: 0.0, repeats: 0.0 };
+pub const FAIR: Weather = Weather { delay: (1, 2), loss: 0.0, breaks: 0.0, repeats: 0.0, tears: 0.0 };
+/// How a run begins.
+const CALM: Weather = Weather { tears: 0.4, ..FAIR };
 
 /// A member that answers.
 #[derive(Clone)]
@@ -59,9 +63,14 @@ struct State {
     doors: BTreeMap<Id, Door>,
     /// Their power is off: nothing that they still do leaves them.
     dark: BTreeSet<Id>,
+    /// Streams of dark members that wait to be broken, by their numbers.
+    severed: BTreeMap<u64, (Id, Event)>,
+    pipes: u64,
     weather: Weather,
     trace: Trace,
     promises: BTreeMap<Id, wire::Vote>,
+    broken_promise: Option<String>,
+    resumed: u64,
 }
 
 impl Net {
@@ -74,9 +83,13 @@ impl Net {
             cut: BTreeSet::new(),
             doors: BTreeMap::new(),
             dark: BTreeSet::new(),
-            weather: FAIR,
+            severed: BTreeMap::new(),
+            pipes: 0,
+            weather: CALM,
             trace: Trace::new(loud),
             promises: BTreeMap::new(),
+            broken_promise: None,
+            resumed: 0,
         })))
     }
 
@@ -106,13 +119,22 @@ impl Net {
         self.0.lock().doors.insert(id, door);
     }
 
+    /// The member has ended, and its streams break: in the order of their making, for a runtime drops its tasks in an
+    /// order that depends on how many tasks there were before in this process.
     pub fn close_door(&self, id: Id) {
-        let mut state = self.0.lock();
-        state.dark.remove(&id);
-        let door = state.doors.remove(&id);
-        drop(state);
+        let door = self.0.lock().doors.remove(&id);
         // What it holds may have something to say when it goes.
         drop(door);
+        let severed = {
+            let mut state = self.0.lock();
+            state.dark.remove(&id);
+            let all = std::mem::take(&mut state.severed);
+            let (severed, others) = all.into_iter().partition(|(_, (from, _))| *from == id);
+            state.severed = others;
+            let severed: BTreeMap<u64, (Id, Event)> = severed;
+            severed
+        };
+        severed.into_values().for_each(|(_, sever)| sever(self));
     }
 
     pub fn door(&self, id: Id) -> Option<Door> {
@@ -129,11 +151,30 @@ impl Net {
 
     /// The member has told another that this is its vote.
     pub fn promised(&self, id: Id, vote: wire::Vote) {
-        let mut state = self.0.lock();
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
         let known = state.promises.entry(id).or_insert(vote);
         if order(&vote) > order(known) {
             *known = vote;
         }
+        // A leader that was started again asks for its votes anew: only the term and the member are promised.
+        if (vote.term, vote.node) < (known.term, known.node) {
+            state.broken_promise.get_or_insert(format!("member {id} told {vote:?} after {known:?}"));
+        }
+    }
+
+    /// A member told an older vote than it had told before.
+    pub fn broken_promise(&self) -> Option<String> {
+        self.0.lock().broken_promise.take()
+    }
+
+    /// A snapshot goes on behind what came of it over another stream.
+    pub fn has_resumed(&self) {
+        self.0.lock().resumed += 1;
+    }
+
+    pub fn resumed(&self) -> u64 {
+        self.0.lock().resumed
     }
 
     pub fn promise(&self, id: Id) -> Option<wire::Vote> {
@@ -199,6 +240,7 @@ pub enum Arrival<T> {
 type Sink<T> = Box<dyn FnMut(&Net, Arrival<T>) + Send>;
 
 struct Pipe<T> {
+    number: u64,
     from: Id,
     to: Id,
     /// When it is due, when it was sent, and what.
@@ -223,7 +265,12 @@ impl<T: Send + 'static> Inlet<T> {
         patience: u64,
         sink: impl FnMut(&Net, Arrival<T>) + Send + 'static,
     ) -> Self {
-        let pipe = Pipe { from, to, parcels: VecDeque::new(), last: 0, patience, sink: Some(Box::new(sink)) };
+        let number = {
+            let mut state = net.0.lock();
+            state.pipes += 1;
+            state.pipes
+        };
+        let pipe = Pipe { number, from, to, parcels: VecDeque::new(), last: 0, patience, sink: Some(Box::new(sink)) };
         Self { net: net.clone(), pipe: Arc::new(Mutex::new(pipe)), finished: false }
     }
 
@@ -239,25 +286,34 @@ impl<T: Send + 'static> Inlet<T> {
     }
 
     fn put(&self, arrival: Arrival<Parcel<T>>) {
-        let mut pipe = self.pipe.lock();
-        let mut guard = self.net.0.lock();
-        let state = &mut *guard;
-        if state.dark.contains(&pipe.from) && matches!(arrival, Arrival::Parcel(_)) {
-            return;
-        }
-        let weather = state.weather;
-        let mut delay = state.random.random_range(weather.delay.0..=weather.delay.1);
-        if weather.loss > 0.0 && state.random.random_bool(weather.loss) {
-            delay += state.random.random_range(200..=1_000);
-        }
-        let breaks = weather.breaks > 0.0 && state.random.random_bool(weather.breaks);
-        let at = pipe.last.max(state.now + delay);
-        pipe.last = at;
-        let sent = state.now;
-        pipe.parcels.push_back((at, sent, if breaks { Arrival::Broken } else { arrival }));
-        let pumped = self.pipe.clone();
-        state.schedule(at, Box::new(move |net| pump(net, &pumped)));
+        put(&self.net, &self.pipe, arrival);
     }
+}
+
+fn put<T: Send + 'static>(net: &Net, shared: &Arc<Mutex<Pipe<T>>>, arrival: Arrival<Parcel<T>>) {
+    let mut pipe = shared.lock();
+    let mut guard = net.0.lock();
+    let state = &mut *guard;
+    if state.dark.contains(&pipe.from) {
+        if matches!(arrival, Arrival::Broken) {
+            let severed = shared.clone();
+            let sever: Event = Box::new(move |net| put(net, &severed, Arrival::Broken));
+            state.severed.insert(pipe.number, (pipe.from, sever));
+        }
+        return;
+    }
+    let weather = state.weather;
+    let mut delay = state.random.random_range(weather.delay.0..=weather.delay.1);
+    if weather.loss > 0.0 && state.random.random_bool(weather.loss) {
+        delay += state.random.random_range(200..=1_000);
+    }
+    let breaks = weather.breaks > 0.0 && state.random.random_bool(weather.breaks);
+    let at = pipe.last.max(state.now + delay);
+    pipe.last = at;
+    let sent = state.now;
+    pipe.parcels.push_back((at, sent, if breaks { Arrival::Broken } else { arrival }));
+    let pumped = shared.clone();
+    state.schedule(at, Box::new(move |net| pump(net, &pumped)));
 }
 
 impl<T: Send + 'static> Drop for Inlet<T> {

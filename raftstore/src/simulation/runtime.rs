@@ -26,11 +26,18 @@ thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
     static CURRENT: Cell<u64> = const { Cell::new(0) };
     static ARMED: RefCell<Option<Armed>> = const { RefCell::new(None) };
+    static INSTALLED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What openraft draws from now on, on this thread.
+/// What openraft draws from now on, on this thread. A run begins.
 pub fn seed_chance(seed: u64) {
     CHANCE.set(seed);
+    INSTALLED.set(0);
+}
+
+/// Snapshots that members of this run took over from others.
+pub fn installed() -> u64 {
+    INSTALLED.get()
 }
 
 /// A bug that all members of this thread have.
@@ -56,6 +63,9 @@ pub fn disarm() {
 }
 
 pub fn reached(point: Point) {
+    if point == Point::AfterInstall {
+        INSTALLED.set(INSTALLED.get() + 1);
+    }
     let hit =
         ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed.member == CURRENT.get() && armed.point == point));
     if let Some(armed) = hit {

@@ -1,7 +1,16 @@
 //! The fixed seeds, and as many as are asked for.
 
-use super::cluster::{Plan, Report, Violation, run};
+use std::sync::Arc;
+
+use keelson_wire::raft as wire;
+use parking_lot::Mutex;
+
+use super::cluster::{Cluster, run};
+use super::plan::{Plan, Report, Violation};
+use super::runtime::seed_chance;
+use super::sightings::Counts;
 use crate::failpoints::Bug;
+use crate::refusal::Refusal;
 
 fn hold(plan: Plan) -> Report {
     match run(plan) {
@@ -15,11 +24,25 @@ fn found(bug: Bug, judge_votes: bool, seeds: std::ops::Range<u64>) -> Option<Vio
     seeds.into_iter().find_map(|seed| run(Plan { bug: Some(bug), judge_votes, ..Plan::of(seed) }).err())
 }
 
-fn survive(seed: u64) {
+fn survive(seed: u64) -> Report {
     let report = hold(Plan::of(seed));
     // A run in which nothing happens would prove nothing.
-    let happened = [report.acknowledged > 50, report.reads > 20, report.crashes > 3, report.terms > 2];
+    let Counts { events, lists, watches, progress, compacted } = report.watched;
+    let happened = [
+        report.acknowledged > 50,
+        report.reads > 20,
+        report.crashes > 3,
+        report.terms > 2,
+        report.snapshots > 0,
+        report.leases_ended > 2,
+        report.renewals > 5,
+        events > 200 && watches > 30,
+        lists > 5 && compacted > 2,
+        progress > 20,
+        !report.is_torn,
+    ];
     assert!(happened.iter().all(|happened| *happened), "{report:?}");
+    report
 }
 
 #[test]
@@ -34,7 +57,8 @@ fn three_members_survive_another() {
 
 #[test]
 fn five_members_survive() {
-    survive(21);
+    let report = survive(21);
+    assert!(report.resumed > 0, "a snapshot went on where its stream had broken: {report:?}");
 }
 
 /// A run in a process of its own, as it is replayed; its last words.
@@ -53,7 +77,38 @@ fn a_seed_replays_exactly() {
         let line = text.lines().find(|line| line.starts_with("seed 2: Report")).map(str::to_owned);
         line.expect("a report")
     };
-    assert_eq!(report(apart(2)), report(apart(2)));
+    // In a process in which another was before it, too.
+    hold(Plan { millis: 2_000, ..Plan::of(3) });
+    assert_eq!(format!("seed 2: {:?}", hold(Plan::of(2))), report(apart(2)));
+}
+
+#[test]
+fn what_one_leader_decided_does_not_reach_the_next() {
+    seed_chance(1);
+    let mut cluster = Cluster::new(Plan::of(1));
+    // Long enough for a leader.
+    for _ in 0..1_500 {
+        cluster.step().expect("all is well");
+    }
+    let leader = cluster.leader().expect("a leader");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for (id, member) in &cluster.members {
+        let process = member.process.as_ref().expect("it runs");
+        let (requests, told, leads) = (process.requests().expect("it has begun"), told.clone(), *id == leader);
+        process.spawn(async move {
+            let term = requests.consensus().leadership().term;
+            for decided in [term, term - 1] {
+                let done = requests.consensus().propose_as_leader(decided, wire::Command::default()).await;
+                told.lock().push((leads && decided == term, done.map(drop)));
+            }
+        });
+    }
+    while told.lock().len() < 2 * cluster.members.len() {
+        cluster.step().expect("all is well");
+    }
+    for (may, done) in told.lock().iter() {
+        assert_eq!(*done, if *may { Ok(()) } else { Err(Refusal::LeaderChanged) });
+    }
 }
 
 #[test]
@@ -65,9 +120,9 @@ fn a_forgotten_vote_is_found() {
 /// Without a look at the votes: by what comes of it.
 #[test]
 fn what_comes_of_a_forgotten_vote_is_found() {
-    let violation = found(Bug::LostVote, false, 1..8).expect("it is found");
-    // In a debug build openraft sees for itself that a leader's vote is older than its log, and ends the member.
-    let seen = ["both lead in term", "entries", "raft is shutting down"];
+    let violation = found(Bug::LostVote, false, 4..8).expect("it is found");
+    // Another hears of the older vote. Or, in a debug build, openraft sees for itself that a leader's vote is older than its log, and ends the member.
+    let seen = ["told Vote", "entries", "raft is shutting down"];
     assert!(seen.iter().any(|words| violation.what.contains(words)), "{violation}");
 }
 
@@ -82,6 +137,18 @@ fn writes_that_are_acknowledged_before_they_are_synced_are_found() {
     }
 }
 
+#[test]
+fn watches_that_skip_changes_are_found() {
+    let violation = found(Bug::WatchSkips, true, 0..3).expect("it is found");
+    assert!(violation.what.contains("watch"), "{violation}");
+}
+
+#[test]
+fn reads_that_ask_nobody_are_found() {
+    let violation = found(Bug::StaleRead, true, 0..5).expect("it is found");
+    assert!(violation.what.contains("linearizable"), "{violation}");
+}
+
 /// As many seeds as `RAFTSTORE_SEEDS` says: `7`, or `0..1000`. `RAFTSTORE_PLANT` plants a bug, `RAFTSTORE_TRACE` tells
 /// everything.
 #[test]
@@ -94,7 +161,7 @@ fn many_seeds() {
         None => number(&text)..number(&text) + 1,
     };
     if seeds.end - seeds.start > 1 {
-        // Each in a process of its own: so it is replayed.
+        // Each in a process of its own: a panic ends none but its own run.
         let failed: Vec<u64> = seeds
             .filter(|seed| {
                 let (well, text) = apart(*seed);
@@ -114,13 +181,15 @@ fn many_seeds() {
         Ok("lost-vote-unjudged") => (Some(Bug::LostVote), false),
         Ok("ack-before-sync") => (Some(Bug::AckBeforeSync), true),
         Ok("stale-read") => (Some(Bug::StaleRead), true),
+        Ok("watch-skips") => (Some(Bug::WatchSkips), true),
         Ok(other) => panic!("RAFTSTORE_PLANT={other} is not known here"),
     };
     let loud = std::env::var_os("RAFTSTORE_TRACE").is_some();
     let mut failed = Vec::new();
     let power_cuts_only = std::env::var_os("RAFTSTORE_POWER_CUTS").is_some();
     for seed in seeds {
-        match run(Plan { loud, bug, judge_votes, power_cuts_only, ..Plan::of(seed) }) {
+        let plan = Plan { loud, bug, judge_votes, power_cuts_only, ..Plan::of(seed) };
+        match run(plan) {
             Ok(report) => eprintln!("seed {seed}: {report:?}"),
             Err(violation) => {
                 eprintln!("{violation}");

@@ -1,6 +1,6 @@
 //! The ring of the newest changes, and the streams that wait for some of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -28,7 +28,8 @@ struct Inner {
     ring: VecDeque<(Arc<Change>, usize)>,
     bytes: usize,
     revision: i64,
-    streams: HashMap<u64, Arc<Bell>>,
+    /// In an order: who is woken first is no matter of chance.
+    streams: BTreeMap<u64, Arc<Bell>>,
     interest: Interest<u64>,
     /// Watches that want previous values.
     with_previous: usize,
@@ -67,7 +68,7 @@ impl Default for Hub {
             ring: VecDeque::new(),
             bytes: 0,
             revision: 0,
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             interest: Interest::new(),
             with_previous: 0,
         };

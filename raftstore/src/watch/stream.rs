@@ -4,16 +4,16 @@
 //! past catches up to the cursor alone, in parts, between the others' turns.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use keelson_wire::etcdserverpb::watch_request::RequestUnion;
 use keelson_wire::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse};
 use keelson_wire::mvccpb::Event;
 use prost::Message as _;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::answers::{Answers, Closed};
 use super::feed::{Watcher, changes};
@@ -48,13 +48,21 @@ enum Ended {
     Disk(#[from] crate::disk::Error),
 }
 
+/// What a stream does next.
+enum Turn {
+    Progress,
+    Changes,
+    /// None when the client asks for nothing more.
+    Request(Option<Result<WatchRequest, Status>>),
+}
+
 pub struct WatchStream {
     machine: Arc<Machine>,
     settings: Settings,
     answers: Answers,
     id: u64,
     bell: Arc<Bell>,
-    watchers: HashMap<i64, Watcher>,
+    watchers: BTreeMap<i64, Watcher>,
     interest: Interest<i64>,
     /// Watches behind the cursor, by id.
     behind: BTreeMap<i64, ()>,
@@ -69,7 +77,7 @@ impl WatchStream {
     pub async fn run(
         machine: Arc<Machine>,
         settings: Settings,
-        mut requests: Streaming<WatchRequest>,
+        mut requests: impl Stream<Item = Result<WatchRequest, Status>> + Unpin,
         answers: Answers,
     ) {
         let (id, bell) = machine.hub().join();
@@ -80,7 +88,7 @@ impl WatchStream {
             answers,
             id,
             bell: bell.clone(),
-            watchers: HashMap::new(),
+            watchers: BTreeMap::new(),
             interest: Interest::new(),
             behind: BTreeMap::new(),
             cursor,
@@ -90,14 +98,28 @@ impl WatchStream {
         let mut progress = tokio::time::interval(stream.settings.progress_interval);
         progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         progress.tick().await;
+        let mut requests_first = true;
         loop {
-            let outcome = tokio::select! {
-                request = requests.message() => match request {
-                    Ok(Some(request)) => stream.handle(request).await,
-                    Ok(None) | Err(_) => return,
-                },
-                () = bell.wait() => stream.advance().await,
-                _ = progress.tick() => stream.notify_progress().await,
+            // In turns, so that neither a busy store nor a busy client starves the other, and not by chance, so that the
+            // simulation can do it again. Progress is due so rarely that it starves nobody.
+            let turn = tokio::select! {
+                biased;
+                _ = progress.tick() => Turn::Progress,
+                () = bell.wait(), if !requests_first => Turn::Changes,
+                request = requests.next() => Turn::Request(request),
+                () = bell.wait(), if requests_first => Turn::Changes,
+            };
+            let outcome = match turn {
+                Turn::Progress => stream.notify_progress().await,
+                Turn::Changes => {
+                    requests_first = true;
+                    stream.advance().await
+                }
+                Turn::Request(Some(Ok(request))) => {
+                    requests_first = false;
+                    stream.handle(request).await
+                }
+                Turn::Request(Some(Err(_)) | None) => return,
             };
             match outcome {
                 Ok(()) => {}
