@@ -264,6 +264,7 @@ mod tests {
         deadlines.update(1, &leases.without(&2), start);
         assert!(deadlines.ended(start + Duration::from_secs(6), 10).is_empty());
     }
+
     #[test]
     fn a_lease_whose_time_is_up_cannot_be_renewed() {
         let start = Instant::now();

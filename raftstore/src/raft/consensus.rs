@@ -270,7 +270,8 @@ impl Consensus {
     pub async fn propose_as_leader(&self, term: u64, message: wire::Command) -> Result<wire::Outcome, Refusal> {
         let (responder, response) = ProgressResponder::complete_only();
         let leader = LeaderId { term, node_id: self.settings.id };
-        let sent = self.raft.write(Command::new(message)).with_leader(leader).responder(responder).await;
+        let command = Command::new(&message).map_err(|_| Refusal::RequestTooLarge)?;
+        let sent = self.raft.write(command).with_leader(leader).responder(responder).await;
         sent.map_err(|_| Refusal::Stopped)?;
         let response = tokio::time::timeout(self.patience(), response).await.map_err(|_| Refusal::Timeout)?;
         match response.map_err(|_| Refusal::Stopped)? {
