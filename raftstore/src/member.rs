@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use crate::Error;
 use crate::bootstrap::{Beginning, begin};
 use crate::disk::{DataDirectory, StateDirectory};
-use crate::doors::{Door, DoorTls, Requests, client_routes, listen};
+use crate::doors::{Door, DoorTls, Lanes, Requests, client_routes, listen};
 use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
@@ -264,7 +264,7 @@ async fn open_doors(
     shutdown: &Shutdown,
 ) -> Result<Vec<SocketAddr>, Error> {
     let mut bound = Vec::new();
-    let places = Arc::new(Semaphore::new(places));
+    let (places, lanes) = (Arc::new(Semaphore::new(places)), Lanes::new());
     for url in urls {
         let (secure, address) = address(url)?;
         let tls = match (secure, &tls) {
@@ -272,7 +272,7 @@ async fn open_doors(
             (true, Some(tls)) => Some(tls.clone()),
             (true, None) => return Err(Error::Options(format!("{url} needs certificate, key and CA files"))),
         };
-        let door = Door { name, address, tls, places: places.clone() };
+        let door = Door { name, address, tls, places: places.clone(), lanes: lanes.clone() };
         let listening = listen(door, routes.clone(), shutdown.clone()).await;
         bound.push(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
     }

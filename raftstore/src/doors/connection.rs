@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
 
+use super::lanes::Seat;
+
 /// What waits for a flush, at most. More goes out at once.
 const TOGETHER: usize = 32 << 10;
 /// A larger buffer is given back: most connections are silent most of the time.
@@ -25,11 +27,12 @@ pub struct Connection<Stream> {
     /// The others had their turn before this flush.
     has_yielded: bool,
     _place: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl<Stream> Connection<Stream> {
-    pub fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _place: place }
+    pub fn new(stream: Stream, place: OwnedSemaphorePermit, seat: Seat) -> Self {
+        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _place: place, _seat: seat }
     }
 }
 

@@ -6,11 +6,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use keelson_process::Shutdown;
 use keelson_process::identity::Identity;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -18,8 +19,10 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 
 use super::connection::Connection;
+use super::lanes::{Lanes, Seat};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes that are under way at once; more connections wait in the kernel's queue.
@@ -39,6 +42,7 @@ pub struct Door {
     pub tls: Option<DoorTls>,
     /// Shared by doors that share their places.
     pub places: Arc<Semaphore>,
+    pub lanes: Arc<Lanes>,
 }
 
 #[derive(Clone)]
@@ -52,49 +56,73 @@ pub struct DoorTls {
 pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(door.address).await?;
     let bound = listener.local_addr()?;
-    let server = || {
-        Server::builder()
+    let Door { name, places, lanes, .. } = door;
+    match door.tls {
+        None => {
+            let servers = Arc::new(Servers::<TcpStream>::new(name, routes, shutdown.clone()));
+            tokio::spawn(accept(name, listener, shutdown, places, lanes, move |stream, place, seat| {
+                let servers = servers.clone();
+                async move {
+                    if speaks_http2(&stream).await {
+                        servers.serve(stream, place, seat).await;
+                    }
+                }
+            }));
+        }
+        Some(tls) => {
+            let servers = Arc::new(Servers::<TlsStream<TcpStream>>::new(name, routes, shutdown.clone()));
+            let acceptor = TlsAcceptor::from(tls.config);
+            let allowed: Arc<[String]> = tls.allowed.into();
+            tokio::spawn(accept(name, listener, shutdown, places, lanes, move |stream, place, seat| {
+                let (acceptor, allowed, servers) = (acceptor.clone(), allowed.clone(), servers.clone());
+                async move {
+                    if let Some(stream) = handshake(name, &acceptor, &allowed, stream).await {
+                        servers.serve(stream, place, seat).await;
+                    }
+                }
+            }));
+        }
+    }
+    Ok(bound)
+}
+
+type Accepted<Stream> = mpsc::Sender<io::Result<Connection<Stream>>>;
+
+/// The servers of one door's connections: one for each lane, begun when its first connection comes.
+struct Servers<Stream> {
+    door: &'static str,
+    routes: Routes,
+    shutdown: Shutdown,
+    home: OnceLock<Accepted<Stream>>,
+    side: OnceLock<Accepted<Stream>>,
+}
+
+impl<Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static> Servers<Stream> {
+    fn new(door: &'static str, routes: Routes, shutdown: Shutdown) -> Self {
+        Self { door, routes, shutdown, home: OnceLock::new(), side: OnceLock::new() }
+    }
+
+    /// Called on the seat's lane.
+    async fn serve(&self, stream: Stream, place: OwnedSemaphorePermit, seat: Seat) {
+        let lane = if seat.is_home() { &self.home } else { &self.side };
+        let accepted = lane.get_or_init(|| self.begin()).clone();
+        // The server has ended when nobody takes it.
+        let _ = accepted.send(Ok(Connection::new(stream, place, seat))).await;
+    }
+
+    fn begin(&self) -> Accepted<Stream> {
+        let (accepted, incoming) = mpsc::channel(16);
+        let server = Server::builder()
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(2 << 20)
             .initial_connection_window_size(8 << 20)
-            .add_routes(routes)
-    };
-    let name = door.name;
-    let ended = shutdown.begun_owned();
-    match door.tls {
-        None => {
-            let (accepted, incoming) = mpsc::channel::<io::Result<Connection<TcpStream>>>(16);
-            tokio::spawn(accept(name, listener, shutdown, door.places, move |stream, place| {
-                let accepted = accepted.clone();
-                async move {
-                    if speaks_http2(&stream).await {
-                        // The server has ended when nobody takes it.
-                        let _ = accepted.send(Ok(Connection::new(stream, place))).await;
-                    }
-                }
-            }));
-            let serving = server().serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended);
-            tokio::spawn(report(name, serving));
-        }
-        Some(tls) => {
-            let (accepted, incoming) = mpsc::channel::<io::Result<Connection<TlsStream<TcpStream>>>>(16);
-            let acceptor = TlsAcceptor::from(tls.config);
-            let allowed: Arc<[String]> = tls.allowed.into();
-            tokio::spawn(accept(name, listener, shutdown, door.places, move |stream, place| {
-                let (acceptor, allowed, accepted) = (acceptor.clone(), allowed.clone(), accepted.clone());
-                async move {
-                    if let Some(stream) = handshake(name, &acceptor, &allowed, stream).await {
-                        let _ = accepted.send(Ok(Connection::new(stream, place))).await;
-                    }
-                }
-            }));
-            let serving = server().serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended);
-            tokio::spawn(report(name, serving));
-        }
+            .add_routes(self.routes.clone());
+        let ended = self.shutdown.begun_owned();
+        tokio::spawn(report(self.door, server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended)));
+        accepted
     }
-    Ok(bound)
 }
 
 async fn report(door: &'static str, serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
@@ -108,7 +136,8 @@ async fn accept<Welcome>(
     listener: TcpListener,
     shutdown: Shutdown,
     places: Arc<Semaphore>,
-    welcome: impl Fn(TcpStream, OwnedSemaphorePermit) -> Welcome,
+    lanes: Arc<Lanes>,
+    welcome: impl Fn(TcpStream, OwnedSemaphorePermit, Seat) -> Welcome + Clone + Send + 'static,
 ) where
     Welcome: Future<Output = ()> + Send + 'static,
 {
@@ -140,10 +169,14 @@ async fn accept<Welcome>(
             tracing::debug!(%error, "a connection was gone before it was served");
             continue;
         }
-        let welcomed = welcome(stream, place);
-        tokio::spawn(async move {
+        let (seat, welcome) = (lanes.seat(), welcome.clone());
+        let lane = seat.handle().clone();
+        lane.spawn(async move {
             let _slot = slot;
-            welcomed.await;
+            match seat.take(stream) {
+                Ok(stream) => welcome(stream, place, seat).await,
+                Err(error) => tracing::warn!(%error, door, "a connection could not change its thread"),
+            }
         });
     }
 }

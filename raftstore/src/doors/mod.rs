@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod kv;
+mod lanes;
 mod lease;
 mod listen;
 mod maintenance;
@@ -10,6 +11,7 @@ mod pipeline;
 mod requests;
 mod watch;
 
+pub use lanes::Lanes;
 pub use listen::{Door, DoorTls, listen};
 pub use requests::Requests;
 
