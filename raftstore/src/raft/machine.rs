@@ -59,8 +59,15 @@ impl WriterPermit<'_> {
         self.writer.with_previous = with_previous;
     }
 
-    /// Makes everything that was applied durable-to-be and visible.
+    /// Makes everything that was applied durable-to-be and visible, and wakes whom it concerns.
     fn publish(&mut self) -> disk::Result<()> {
+        self.show()?;
+        self.machine.hub.ring();
+        Ok(())
+    }
+
+    /// As [`Self::publish`], but wakes nobody.
+    fn show(&mut self) -> disk::Result<()> {
         let committed = self.writer.finish()?;
         let revision = committed.state.revision;
         let index = committed.state.applied_index();
@@ -244,12 +251,13 @@ impl Machine {
             }
         }
         reached(Point::BeforeApply);
-        permit.publish()?;
+        permit.show()?;
         drop(permit);
         reached(Point::AfterApply);
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
+        self.hub.ring();
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use futures::Stream;
 use keelson_wire::etcdserverpb::WatchResponse;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tonic::Status;
 
 /// Answers that wait for the client's HTTP/2 window; the stream waits beyond that.
@@ -53,6 +54,12 @@ pub fn channel(patience: Duration) -> (Answers, AnswerStream) {
 impl Answers {
     /// Waits while the client does not read.
     pub async fn send(&self, answer: Answer) -> Result<(), Closed> {
+        // Mostly there is room, and no time needs to be taken.
+        let answer = match self.queue.try_send(answer) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Closed::Gone),
+            Err(TrySendError::Full(answer)) => answer,
+        };
         match tokio::time::timeout(self.patience, self.queue.send(answer)).await {
             Ok(sent) => sent.map_err(|_| Closed::Gone),
             Err(_) => {

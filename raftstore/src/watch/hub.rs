@@ -31,6 +31,8 @@ struct Inner {
     /// In an order: who is woken first is no matter of chance.
     streams: BTreeMap<u64, Arc<Bell>>,
     interest: Interest<u64>,
+    /// Bells that are to be rung.
+    due: Vec<Arc<Bell>>,
     /// Watches that want previous values.
     with_previous: usize,
 }
@@ -49,9 +51,14 @@ impl Bell {
     }
 
     pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if self.is_still() {
             self.notify.notify_one();
         }
+    }
+
+    /// Whether it is not to be rung already; from now on it is.
+    fn is_still(&self) -> bool {
+        !self.rung.swap(true, Ordering::AcqRel)
     }
 }
 
@@ -70,6 +77,7 @@ impl Default for Hub {
             revision: 0,
             streams: BTreeMap::new(),
             interest: Interest::new(),
+            due: Vec::new(),
             with_previous: 0,
         };
         Self {
@@ -82,7 +90,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// Takes in the changes that have become visible and wakes whom they concern. Called under the writer's permit.
+    /// Takes in the changes that have become visible. Called under the writer's permit; then [`Self::ring`] is due.
     pub fn publish(&self, revision: i64, changes: Vec<Arc<Change>>) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
@@ -91,8 +99,8 @@ impl Hub {
             for event in &change.events {
                 let Some(kv) = &event.event.kv else { continue };
                 for stream in inner.interest.of(&kv.key) {
-                    if let Some(bell) = inner.streams.get(&stream) {
-                        bell.ring();
+                    if let Some(bell) = inner.streams.get(&stream).filter(|bell| bell.is_still()) {
+                        inner.due.push(bell.clone());
                     }
                 }
             }
@@ -106,6 +114,12 @@ impl Hub {
                 None => break,
             }
         }
+    }
+
+    /// Wakes those whom the changes concern. Whoever made them is answered before.
+    pub fn ring(&self) {
+        let due = std::mem::take(&mut self.inner.lock().due);
+        due.iter().for_each(|bell| bell.notify.notify_one());
     }
 
     /// Another state has taken the place of the old one: all streams look for themselves.

@@ -239,19 +239,14 @@ impl WatchStream {
     }
 
     /// Tells every watch what there is for it, until all have seen the newest revision.
-    ///
-    /// Whoever wrote is answered first: what is ready to run now runs before this goes on.
     async fn advance(&mut self) -> Result<(), Ended> {
-        tokio::task::yield_now().await;
-        loop {
+        while !self.behind.is_empty() || self.cursor < self.machine.revision() {
             let state = self.machine.state();
             if let Some((&watch_id, ())) = self.behind.first_key_value() {
                 self.catch_up(watch_id, &state).await?;
             }
             if self.cursor < state.revision {
                 self.step(&state).await?;
-            } else if self.behind.is_empty() {
-                break;
             }
         }
         if std::mem::take(&mut self.progress_wanted) {
