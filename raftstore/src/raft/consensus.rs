@@ -17,7 +17,7 @@ use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::read_index::{self, ReadIndex};
-use super::types::{Command, LeaderId, Peer, TypeConfig};
+use super::types::{Command, Peer, TypeConfig};
 use super::watch;
 use crate::refusal::Refusal;
 
@@ -269,9 +269,8 @@ impl Consensus {
     /// not reach another.
     pub async fn propose_as_leader(&self, term: u64, message: wire::Command) -> Result<wire::Outcome, Refusal> {
         let (responder, response) = ProgressResponder::complete_only();
-        let leader = LeaderId { term, node_id: self.settings.id };
         let command = Command::new(&message).map_err(|_| Refusal::RequestTooLarge)?;
-        let sent = self.raft.write(command).with_leader(leader).responder(responder).await;
+        let sent = self.raft.write(command).with_leader(term).responder(responder).await;
         sent.map_err(|_| Refusal::Stopped)?;
         let response = tokio::time::timeout(self.patience(), response).await.map_err(|_| Refusal::Timeout)?;
         match response.map_err(|_| Refusal::Stopped)? {
