@@ -45,7 +45,7 @@ impl Model {
 }
 
 fn log_id(index: u64) -> LogId {
-    LogId { term: 1, node: 1, index }
+    LogId { term: 1, index }
 }
 
 fn run(first: u64, sizes: &[usize]) -> JournalRun {

@@ -212,7 +212,7 @@ pub fn recover(options: &Options) -> Result<String, Error> {
     // As if this member had been elected in a term of its own and had committed that it is alone.
     let applied = writer.state().position.applied.unwrap_or_default();
     let term = journal.head().vote.map_or(0, |vote| vote.term).max(applied.term) + 1;
-    let alone = wire::LogId { term, node: member_id, index: applied.index + 1 };
+    let alone = wire::LogId { term, index: applied.index + 1 };
     let node = wire::Node { id: member_id, name: name.clone(), peer_urls: urls };
     let membership = wire::Membership { voters: vec![wire::VoterSet { ids: vec![member_id] }], nodes: vec![node] };
     writer.membership(wire::StoredMembership { log_id: Some(alone), membership: Some(membership) });

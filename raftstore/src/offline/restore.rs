@@ -94,7 +94,7 @@ pub fn restore(options: &Options) -> Result<String, Error> {
     let directory = DataDirectory::begin_restore(&options.data_dir, &identity)?;
 
     // As after an election in term 1 that has committed the members and nothing else.
-    let begun = wire::LogId { term: 1, node: ids[0], index: 1 };
+    let begun = wire::LogId { term: 1, index: 1 };
     let state = Arc::new(directory.open_state(CACHE)?);
     let mut batch = Batch::default();
     let mut head = None;

@@ -24,19 +24,19 @@ impl From<Error> for std::io::Error {
 }
 
 pub fn log_id_to_wire(id: &LogId) -> wire::LogId {
-    wire::LogId { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+    wire::LogId { term: id.leader_id.term, index: id.index }
 }
 
 pub fn log_id(id: wire::LogId) -> LogId {
-    LogId { leader_id: LeaderId { term: id.term, node_id: id.node }, index: id.index }
+    LogId { leader_id: id.term.into(), index: id.index }
 }
 
 pub fn vote_to_wire(vote: &Vote) -> wire::Vote {
-    wire::Vote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    wire::Vote { term: vote.leader_id.term, node: vote.leader_id.voted_for, committed: vote.committed }
 }
 
 pub fn vote(vote: wire::Vote) -> Vote {
-    Vote { leader_id: LeaderId { term: vote.term, node_id: vote.node }, committed: vote.committed }
+    Vote { leader_id: LeaderId { term: vote.term, voted_for: vote.node }, committed: vote.committed }
 }
 
 pub fn required_vote(given: Option<wire::Vote>) -> Result<Vote, Error> {

@@ -17,7 +17,7 @@ use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::read_index::{self, ReadIndex};
-use super::types::{Command, LeaderId, Peer, TypeConfig};
+use super::types::{Command, Peer, TypeConfig};
 use super::watch;
 use crate::refusal::Refusal;
 
@@ -27,6 +27,9 @@ pub type RaftHandle = Raft<TypeConfig, Applier>;
 const FAILURE_LOOK: Duration = Duration::from_millis(200);
 /// How often it is looked whether another member is ready to lead.
 const READY_LOOK: Duration = Duration::from_millis(10);
+/// Between attempts of a command at this member, while it leads and a quorum has not heard of that: the first, the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(128);
 /// A member that ends tries this long to hand its leadership to each of the others.
 const HAND_ON: Duration = Duration::from_secs(2);
 
@@ -234,7 +237,7 @@ impl Consensus {
         let mut leadership = self.leadership.subscribe();
         loop {
             leadership.mark_unchanged();
-            let leader = match self.append(command.clone()).await {
+            let leader = match self.append_when_heard(command.clone()).await {
                 Ok((outcome, _)) => return Ok(outcome),
                 Err(NotTaken::Refused(refusal)) => return Err(refusal),
                 Err(NotTaken::Elsewhere(leader)) => leader,
@@ -265,13 +268,27 @@ impl Consensus {
         }
     }
 
+    /// As [`Self::append`]. For a moment after its election a leader takes nothing: a quorum has not heard of it. Nobody
+    /// else leads then and nothing tells of the end of it, so it is asked again, soon and then less often.
+    async fn append_when_heard(&self, command: Command) -> Result<(wire::Outcome, u64), NotTaken> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.append(command.clone()).await {
+                Err(NotTaken::Elsewhere(None)) if self.leadership().is_leader && pause <= LAST_PAUSE => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// As [`Self::propose`], but only while this member leads in this term: what was decided by what one leader knows must
     /// not reach another.
     pub async fn propose_as_leader(&self, term: u64, message: wire::Command) -> Result<wire::Outcome, Refusal> {
         let (responder, response) = ProgressResponder::complete_only();
-        let leader = LeaderId { term, node_id: self.settings.id };
         let command = Command::new(&message).map_err(|_| Refusal::RequestTooLarge)?;
-        let sent = self.raft.write(command).with_leader(leader).responder(responder).await;
+        let sent = self.raft.write(command).with_leader(term).responder(responder).await;
         sent.map_err(|_| Refusal::Stopped)?;
         let response = tokio::time::timeout(self.patience(), response).await.map_err(|_| Refusal::Timeout)?;
         match response.map_err(|_| Refusal::Stopped)? {
@@ -301,7 +318,8 @@ impl Consensus {
         &self,
         commands: Vec<Command>,
     ) -> Result<(Vec<wire::Outcome>, u64), Refusal> {
-        let appended = futures::future::join_all(commands.into_iter().map(|command| self.append(command))).await;
+        let appended =
+            futures::future::join_all(commands.into_iter().map(|command| self.append_when_heard(command))).await;
         let mut outcomes = Vec::with_capacity(appended.len());
         let mut highest = 0;
         for appended in appended {

@@ -88,6 +88,11 @@ async fn is_gone(peer: &Peer) -> bool {
     false
 }
 
+/// The leader's place is open: nobody was voted for since, or this member by itself, which the others did not join.
+fn is_open(now: &Vote, leader: &Vote, own: u64) -> bool {
+    now == leader || (!now.committed && now.leader_id.voted_for == own)
+}
+
 /// Every address of the member refuses.
 async fn refuses(peer: &Peer) -> bool {
     let addresses = peer.urls.iter().filter_map(|url| Some(url.split_once("://")?.1.trim_end_matches('/')));
@@ -113,12 +118,12 @@ async fn succeed(consensus: &Consensus, vote: Vote, leader: u64) -> Result<(), F
     let mut pause = TURN * place as u32;
     for _ in 0..CAMPAIGNS {
         tokio::time::sleep(pause).await;
-        // Somebody else has been voted for, or the leader's successor is there.
-        if followed(consensus) != Some((vote, leader)) {
+        if !is_open(&consensus.raft.server_metrics().borrow_watched().vote, &vote, consensus.id()) {
             return Ok(());
         }
         consensus.raft.trigger().elect(true).await?;
-        pause = TURN * heirs.len() as u32;
+        // Those who did split the votes come one after the other now.
+        pause = TURN * (heirs.len() + place) as u32;
     }
     Ok(())
 }
@@ -137,6 +142,16 @@ mod tests {
         drop(listener);
         assert!(refuses(&peer).await, "it is closed");
         assert!(!refuses(&Peer { name: "a".to_owned(), urls: Vec::new() }).await, "nothing is known");
+    }
+
+    #[test]
+    fn a_place_is_open_until_another_is_voted_for() {
+        let (leader, own, other) = (Vote::new_committed(3, 1), 2, 3);
+        assert!(is_open(&leader, &leader, own));
+        assert!(is_open(&Vote::new(4, own), &leader, own), "the votes may have been split");
+        for taken in [Vote::new(4, other), Vote::new_committed(4, own), Vote::new_committed(4, other)] {
+            assert!(!is_open(&taken, &leader, own), "{taken}");
+        }
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::codec;
 use super::off_thread;
 use super::snapshot::{Pin, SnapshotData};
-use super::types::{LeaderId, LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{LogId, Outcome, Payload, Peer, SnapshotMeta, StoredMembership, Term, TypeConfig};
 use super::watch;
 use crate::disk::{self, Batch, NextState, States};
 use crate::failpoints::{Point, reached};
@@ -32,7 +32,7 @@ const APPLY_TOGETHER: usize = 256;
 /// Revisions whose keys are compacted in one step.
 const COMPACT_STEP: usize = 512;
 
-pub type MachineSnapshot = Snapshot<LeaderId, u64, Peer, SnapshotData>;
+pub type MachineSnapshot = Snapshot<Term, u64, Peer, SnapshotData>;
 
 pub struct Machine {
     writer: Mutex<Writer>,

@@ -14,6 +14,7 @@ openraft::declare_raft_types!(
         R = Outcome,
         NodeId = u64,
         Node = Peer,
+        LeaderId = LeaderId,
         AsyncRuntime = Runtime,
 );
 
@@ -22,14 +23,17 @@ pub type Runtime = openraft::impls::TokioRuntime;
 #[cfg(test)]
 pub type Runtime = crate::simulation::Runtime;
 
-pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
-pub type LogId = openraft::LogId<LeaderId>;
+/// A candidate, or a leader. A member votes for one of a term: a term has one leader at most.
+pub type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>;
+/// So the term names its leader.
+pub type Term = <LeaderId as openraft::vote::RaftLeaderId>::Committed;
+pub type LogId = openraft::LogId<Term>;
 pub type Vote = openraft::Vote<LeaderId>;
 pub type Payload = openraft::EntryPayload<Command, u64, Peer>;
-pub type Entry = openraft::Entry<LeaderId, Payload>;
+pub type Entry = openraft::Entry<Term, Payload>;
 pub type Membership = openraft::Membership<u64, Peer>;
-pub type StoredMembership = openraft::StoredMembership<LeaderId, u64, Peer>;
-pub type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Peer>;
+pub type StoredMembership = openraft::StoredMembership<Term, u64, Peer>;
+pub type SnapshotMeta = openraft::SnapshotMeta<Term, u64, Peer>;
 
 /// A member's name and where the others reach it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

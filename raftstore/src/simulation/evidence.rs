@@ -1,6 +1,6 @@
 //! What must hold at every step, and what was seen of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use super::chronicle::Chronicle;
 use super::leases::{Leases, Told};
-use super::net::{Id, order};
+use super::net::{Id, follows};
 use super::trace::digest;
 use crate::mvcc::{Key, Revision, State, Values as _};
 use crate::raft::{Consensus, Payload, entry_to_wire};
@@ -83,10 +83,8 @@ pub struct Evidence {
     states: BTreeMap<u64, (u64, Id)>,
     /// By member of this run: how far its log was compared.
     compared: BTreeMap<Id, u64>,
-    /// By term: the members that led.
-    leaders: BTreeMap<u64, BTreeSet<Id>>,
-    pub terms: u64,
-    pub doubled_terms: u64,
+    /// By term: the member that led.
+    leaders: BTreeMap<u64, Id>,
     pub chronicle: Chronicle,
 }
 
@@ -131,7 +129,7 @@ impl Evidence {
     /// What a member that comes back still knows of its vote.
     pub fn vote(id: Id, kept: Option<wire::Vote>, promised: Option<wire::Vote>) -> Outcome {
         match promised {
-            Some(promised) if kept.is_none_or(|kept| order(&kept) < order(&promised)) => {
+            Some(promised) if kept.is_none_or(|kept| !follows(&kept, &promised)) => {
                 Err(format!("member {id} forgot its vote: it told others {promised:?} and has {kept:?} after a crash"))
             }
             _ => Ok(()),
@@ -146,11 +144,10 @@ impl Evidence {
         }
         let leadership = consensus.leadership();
         if leadership.is_leader {
-            let leaders = self.leaders.entry(leadership.term).or_default();
-            self.terms += u64::from(leaders.is_empty());
-            // openraft's votes are ordered by term and then by member: a term may have a second leader, and the ids of the
-            // entries of each name it, too.
-            self.doubled_terms += u64::from(leaders.insert(id) && leaders.len() > 1);
+            let leader = *self.leaders.entry(leadership.term).or_insert(id);
+            if leader != id {
+                return Err(format!("members {leader} and {id} both lead in term {}", leadership.term));
+            }
         }
         let applied = consensus.machine().applied_index();
         let compared = self.compared.get(&id).copied().unwrap_or(0);
@@ -203,9 +200,9 @@ impl Evidence {
         Ok(())
     }
 
-    /// How often somebody began to lead.
-    pub fn leaders(&self) -> u64 {
-        self.terms + self.doubled_terms
+    /// How many terms had a leader.
+    pub fn terms(&self) -> u64 {
+        self.leaders.len() as u64
     }
 
     /// The last index that anybody applied.

@@ -85,7 +85,7 @@ pub struct Surroundings {
     pub net: Net,
     pub history: SharedHistory,
     pub clients_ended: Arc<AtomicBool>,
-    /// Whether a forgotten vote is looked for at the start, or only what comes of it.
+    /// Whether a forgotten vote is looked for, on the disk and in what the others are told, or only what comes of it.
     pub judge_votes: bool,
 }
 

@@ -16,9 +16,11 @@
 //! does. A step is one millisecond: what is due on the network arrives, then each member lives for a millisecond, in an
 //! order of chance, and is looked at:
 //!
+//! - a term has one leader;
 //! - entries are applied in order, and at one index every member applies the same entry, now and after each restart;
 //! - states at one index have one digest: keys with their history, leases, membership;
-//! - a member that comes back has no older vote than one that it told somebody, and tells no older one;
+//! - a member that comes back has no older vote than one that it told somebody, tells no older one, and votes for one
+//!   member of a term;
 //! - a member with power fails at nothing;
 //! - a read that is linearizable sees what anybody was told before it began;
 //! - a watch is shown each change in its range once, in order, all of a revision together, from where it began; progress
@@ -33,9 +35,6 @@
 //! After the faults all is healed, and within a minute of simulated time every voter must take a write, all members be at
 //! one index, every watch have been told everything, and the leases that nobody renews have ended ([`rest`]). What fails is
 //! a seed ([`plan::Violation`] says how to replay it).
-//!
-//! Terms are not looked at: openraft's votes are ordered by term and then by member, so a term may have two leaders, one
-//! after the other. The ids of entries name the leader, too.
 
 mod carrier;
 mod chronicle;

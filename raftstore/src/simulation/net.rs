@@ -4,6 +4,7 @@
 //! behind it waits, too; a connection that carries nothing for as long as a keep-alive takes is broken, and then both
 //! ends know. Messages are never doubled by a connection; requests are repeated whole, on a later one.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -154,16 +155,15 @@ impl Net {
         let mut guard = self.0.lock();
         let state = &mut *guard;
         let known = state.promises.entry(id).or_insert(vote);
-        if order(&vote) > order(known) {
+        // A leader that was started again leads no more, and says so.
+        if follows(&vote, known) {
             *known = vote;
-        }
-        // A leader that was started again asks for its votes anew: only the term and the member are promised.
-        if (vote.term, vote.node) < (known.term, known.node) {
+        } else if (vote.term, vote.node) != (known.term, known.node) {
             state.broken_promise.get_or_insert(format!("member {id} told {vote:?} after {known:?}"));
         }
     }
 
-    /// A member told an older vote than it had told before.
+    /// A member told an older vote than it had told before, or voted for two of a term.
     pub fn broken_promise(&self) -> Option<String> {
         self.0.lock().broken_promise.take()
     }
@@ -214,9 +214,14 @@ impl Net {
     }
 }
 
-/// Votes in the order of openraft's: term, member, and whether it is a leader's.
-pub fn order(vote: &wire::Vote) -> (u64, u64, bool) {
-    (vote.term, vote.node, vote.committed)
+/// Whether a member may have this vote after the other: it votes for one member of a term, and goes over to whom a quorum
+/// has voted for.
+pub fn follows(vote: &wire::Vote, before: &wire::Vote) -> bool {
+    match (vote.term, vote.committed).cmp(&(before.term, before.committed)) {
+        Ordering::Less => false,
+        Ordering::Equal => vote.node == before.node,
+        Ordering::Greater => true,
+    }
 }
 
 impl State {

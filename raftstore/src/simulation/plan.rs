@@ -34,8 +34,6 @@ pub struct Report {
     pub reads: u64,
     pub unknown: u64,
     pub terms: u64,
-    /// Terms in which two members led, each under an id of its own.
-    pub doubled_terms: u64,
     /// Snapshots that members took over from others, and how often one went on after its stream had broken.
     pub snapshots: u64,
     pub resumed: u64,

@@ -136,7 +136,7 @@ impl Cluster {
         (self.report.leases_ended, self.report.renewals) = (history.leases.ended, history.leases.renewals);
         self.report.acknowledged = history.acknowledged.len() as u64;
         (self.report.reads, self.report.unknown) = (history.reads, history.unknown);
-        (self.report.terms, self.report.doubled_terms) = (self.evidence.terms, self.evidence.doubled_terms);
+        self.report.terms = self.evidence.terms();
         (self.report.snapshots, self.report.resumed) = (installed(), self.net().resumed());
         self.report.last_index = self.evidence.last();
         Ok(())

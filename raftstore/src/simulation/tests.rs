@@ -128,13 +128,12 @@ fn a_forgotten_vote_is_found() {
     assert!(violation.what.contains("forgot its vote"), "{violation}");
 }
 
-/// Without a look at the votes: by what comes of it.
+/// Without a look at the votes: by what comes of it. In a debug build openraft often sees before that a leader's vote is
+/// older than its log, and ends the member.
 #[test]
 fn what_comes_of_a_forgotten_vote_is_found() {
-    let violation = found(Bug::LostVote, false, 4..8).expect("it is found");
-    // Another hears of the older vote. Or, in a debug build, openraft sees for itself that a leader's vote is older than its log, and ends the member.
-    let seen = ["told Vote", "entries", "raft is shutting down"];
-    assert!(seen.iter().any(|words| violation.what.contains(words)), "{violation}");
+    let lead_both = |violation: Violation| violation.what.contains("both lead in term");
+    assert!((8..11).any(|seed| found(Bug::LostVote, false, seed..seed + 1).is_some_and(lead_both)));
 }
 
 #[test]

@@ -20,8 +20,15 @@ async fn put(address: SocketAddr, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// From the kill to the first acknowledged put that was begun after it.
-async fn outage(cluster: &mut Cluster, leader: usize) -> Result<Duration> {
+/// What clients see of one kill.
+struct Outage {
+    /// To the first acknowledged put that was begun after the kill.
+    first: Duration,
+    /// To the last answer of those that were begun at the moment of the kill, on each survivor.
+    begun: Duration,
+}
+
+async fn outage(cluster: &mut Cluster, leader: usize) -> Result<Outage> {
     let killed = Instant::now();
     cluster.members[leader].kill();
     let survivors: Vec<SocketAddr> =
@@ -29,17 +36,24 @@ async fn outage(cluster: &mut Cluster, leader: usize) -> Result<Duration> {
     let mut asked = FuturesUnordered::new();
     let mut turns = tokio::time::interval(EVERY);
     let mut number = 0;
+    let (mut first, mut open) = (None, survivors.len());
     loop {
         tokio::select! {
             _ = turns.tick() => {
-                for address in &survivors {
+                for address in survivors.clone() {
                     number += 1;
-                    asked.push(put(*address, number));
+                    asked.push(async move { (number, put(address, number).await) });
                 }
             }
-            Some(outcome) = asked.next(), if !asked.is_empty() => {
+            Some((number, outcome)) = asked.next(), if !asked.is_empty() => {
                 if outcome.is_ok() {
-                    return Ok(killed.elapsed());
+                    first.get_or_insert_with(|| killed.elapsed());
+                }
+                if number <= survivors.len() as u64 {
+                    open -= 1;
+                }
+                if let (Some(first), 0) = (first, open) {
+                    return Ok(Outage { first, begun: killed.elapsed() });
                 }
             }
         }
@@ -49,13 +63,16 @@ async fn outage(cluster: &mut Cluster, leader: usize) -> Result<Duration> {
     }
 }
 
-pub async fn measure(cluster: &mut Cluster, kills: usize) -> Result<Times> {
+/// Both times of so many kills: to the first acknowledged put, and to the answer of puts that were begun at the kill.
+pub async fn measure(cluster: &mut Cluster, kills: usize) -> Result<(Times, Times)> {
     let started = Instant::now();
-    let mut outages = Vec::new();
+    let (mut first, mut begun) = (Vec::new(), Vec::new());
     for _ in 0..kills {
         let leader = cluster.leader().await?;
-        outages.push(outage(cluster, leader).await?.as_micros() as u32);
+        let outage = outage(cluster, leader).await?;
+        first.push(outage.first.as_micros() as u32);
+        begun.push(outage.begun.as_micros() as u32);
         cluster.members[leader].start()?;
     }
-    Ok(Times::new(outages, started.elapsed()))
+    Ok((Times::new(first, started.elapsed()), Times::new(begun, started.elapsed())))
 }
