@@ -38,6 +38,17 @@ fn founding_member_id(peer: &Peer, token: &str) -> u64 {
     hash_id(urls.into_iter().chain([token]).map(str::as_bytes))
 }
 
+/// Every founding member writes the first entry of the log by itself, so all must write the same: with other names or URLs
+/// it is another cluster.
+fn founded_cluster_id(founders: &BTreeMap<u64, Peer>) -> u64 {
+    let ids: Vec<[u8; 8]> = founders.keys().map(|id| id.to_be_bytes()).collect();
+    let parts = founders.values().zip(&ids).flat_map(|(peer, id)| {
+        let texts = std::iter::once(&peer.name).chain(&peer.urls).map(|text| text.as_bytes());
+        std::iter::once(id.as_slice()).chain(texts)
+    });
+    hash_id(parts)
+}
+
 /// A new id at each call: a member that comes back without its data is another member.
 pub fn joining_member_id(urls: &[String], cluster_id: u64) -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -67,10 +78,11 @@ pub fn parse_initial_cluster(text: &str) -> Result<Vec<Peer>, Error> {
 
 /// What the data directory says wins over the flags, as in etcd.
 pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<PeerTls>) -> Result<Beginning, Error> {
-    let initial = match &options.initial_cluster {
+    let mut initial = match &options.initial_cluster {
         Some(text) => parse_initial_cluster(text)?,
         None => vec![Peer { name: options.name.clone(), urls: options.initial_advertise_peer_urls.clone() }],
     };
+    initial.iter_mut().for_each(|peer| peer.urls.sort_unstable());
     let founders: BTreeMap<u64, Peer> =
         initial.iter().map(|peer| (founding_member_id(peer, &options.initial_cluster_token), peer.clone())).collect();
     if founders.len() != initial.len() {
@@ -96,9 +108,8 @@ pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<Pe
         let identity = identify(&Dialer::new(0, tls), own, &others).await?;
         return Ok(Beginning { identity, founders: None, is_without_data: false });
     }
-    let ids: Vec<[u8; 8]> = founders.keys().map(|id| id.to_be_bytes()).collect();
     let identity = Identity {
-        cluster_id: hash_id(ids.iter().map(<[u8; 8]>::as_slice)),
+        cluster_id: founded_cluster_id(&founders),
         member_id: founding_member_id(own, &options.initial_cluster_token),
         name: options.name.clone(),
     };
@@ -143,6 +154,19 @@ mod tests {
         for text in ["", "a", "=http://1:1", "a=ftp://1:1"] {
             assert!(parse_initial_cluster(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn founders_that_are_told_different_members_are_of_different_clusters() {
+        let cluster_id = |text: &str| {
+            let mut founders = parse_initial_cluster(text).expect("members");
+            founders.iter_mut().for_each(|peer| peer.urls.sort_unstable());
+            founded_cluster_id(&founders.into_iter().map(|peer| (founding_member_id(&peer, "token"), peer)).collect())
+        };
+        let own = cluster_id("a=http://a:1,b=http://b:1,b=http://b:2");
+        assert_eq!(own, cluster_id("b=http://b:2,a=http://a:1,b=http://b:1"));
+        assert_ne!(own, cluster_id("a=http://a:1,c=http://b:1,c=http://b:2"));
+        assert_ne!(own, cluster_id("a=http://a:1,b=http://b:1"));
     }
 
     #[test]
