@@ -12,7 +12,7 @@ use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
 use tokio::sync::{Notify, oneshot};
 
 use super::departure;
-use super::forward::{self, Forwarded, Forwarder};
+use super::forward::{self, Fate, Forwarded, Forwarder};
 use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
@@ -247,9 +247,13 @@ impl Consensus {
                 continue;
             };
             let (answer, outcome) = oneshot::channel();
-            let forwarded = Forwarded { leader, command, answer };
+            let forwarded = Forwarded { leader, command: command.clone(), answer };
             self.forwarder.try_send(forwarded).map_err(|_| Refusal::TooManyRequests)?;
-            return outcome.await.map_err(|_| Refusal::Stopped)?;
+            match outcome.await.map_err(|_| Refusal::Stopped)? {
+                Fate::Told(outcome) => return Ok(outcome),
+                Fate::Unknown => return Err(Refusal::LeaderChanged),
+                Fate::NotSent => self.wait_for_leader(&mut leadership).await?,
+            }
         }
     }
 

@@ -7,7 +7,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::consensus::Consensus;
 use super::types::{Command, Peer};
-use crate::refusal::Refusal;
 
 const MAX_TOGETHER: usize = 128;
 const MAX_BYTES: usize = 8 << 20;
@@ -18,7 +17,16 @@ const CALLS: usize = 16;
 pub struct Forwarded {
     pub leader: Peer,
     pub command: Command,
-    pub answer: oneshot::Sender<Result<wire::Outcome, Refusal>>,
+    pub answer: oneshot::Sender<Fate>,
+}
+
+/// What came of a command that was forwarded.
+pub enum Fate {
+    Told(wire::Outcome),
+    /// The leader may have it, or not.
+    Unknown,
+    /// The leader does not have it: it could not even be called.
+    NotSent,
 }
 
 pub type Forwarder = mpsc::Sender<Forwarded>;
@@ -75,14 +83,38 @@ async fn send(consensus: &Consensus, leader: &Peer, together: Vec<Forwarded>) {
             // A client that then reads from this member, serializably, must see what it wrote.
             consensus.machine().wait_applied(response.index).await;
             for (answer, outcome) in answers.into_iter().zip(response.outcomes) {
-                let _ = answer.send(Ok(outcome));
+                let _ = answer.send(Fate::Told(outcome));
             }
         }
         Err(status) => {
             tracing::debug!(%status, "the leader did not take forwarded commands");
+            let was_called = !is_connect_error(&status);
             for answer in answers {
-                let _ = answer.send(Err(Refusal::LeaderChanged));
+                let _ = answer.send(if was_called { Fate::Unknown } else { Fate::NotSent });
             }
         }
+    }
+}
+
+fn is_connect_error(status: &tonic::Status) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.any(|cause| cause.is::<tonic::ConnectError>())
+}
+
+#[cfg(test)]
+mod tests {
+    use keelson_wire::raft::raft_client::RaftClient;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_could_not_be_called_does_not_have_it() {
+        // Nobody listens where a listener was just now.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = format!("http://{}", closed.expect("a port"));
+        let channel = tonic::transport::Endpoint::from_shared(address).expect("an address").connect_lazy();
+        let refused = RaftClient::new(channel).propose(wire::ProposeRequest::default()).await.expect_err("refused");
+        assert!(is_connect_error(&refused), "{refused:?}");
+        assert!(!is_connect_error(&tonic::Status::unavailable("the stream broke off")));
     }
 }
