@@ -56,7 +56,7 @@ pub fn joining_member_id(urls: &[String], cluster_id: u64) -> u64 {
     hash_id(urls.iter().map(|url| url.as_bytes()).chain([cluster.as_slice(), now.as_slice()]))
 }
 
-/// NAME=URL,NAME=URL: a name may stand more than once, with one URL each.
+/// NAME=URL,NAME=URL: a name may stand more than once, with one URL each. Their order is no matter.
 pub fn parse_initial_cluster(text: &str) -> Result<Vec<Peer>, Error> {
     let mut peers: Vec<Peer> = Vec::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -73,16 +73,16 @@ pub fn parse_initial_cluster(text: &str) -> Result<Vec<Peer>, Error> {
     if peers.is_empty() {
         return Err(Error::Options("--initial-cluster names no member".to_owned()));
     }
+    peers.iter_mut().for_each(|peer| peer.urls.sort_unstable());
     Ok(peers)
 }
 
 /// What the data directory says wins over the flags, as in etcd.
 pub async fn begin(options: &Options, data_dir: &std::path::Path, tls: Option<PeerTls>) -> Result<Beginning, Error> {
-    let mut initial = match &options.initial_cluster {
+    let initial = match &options.initial_cluster {
         Some(text) => parse_initial_cluster(text)?,
         None => vec![Peer { name: options.name.clone(), urls: options.initial_advertise_peer_urls.clone() }],
     };
-    initial.iter_mut().for_each(|peer| peer.urls.sort_unstable());
     let founders: BTreeMap<u64, Peer> =
         initial.iter().map(|peer| (founding_member_id(peer, &options.initial_cluster_token), peer.clone())).collect();
     if founders.len() != initial.len() {
@@ -159,8 +159,7 @@ mod tests {
     #[test]
     fn founders_that_are_told_different_members_are_of_different_clusters() {
         let cluster_id = |text: &str| {
-            let mut founders = parse_initial_cluster(text).expect("members");
-            founders.iter_mut().for_each(|peer| peer.urls.sort_unstable());
+            let founders = parse_initial_cluster(text).expect("members");
             founded_cluster_id(&founders.into_iter().map(|peer| (founding_member_id(&peer, "token"), peer)).collect())
         };
         let own = cluster_id("a=http://a:1,b=http://b:1,b=http://b:2");

@@ -11,7 +11,6 @@ use keelson_process::supervision::{Spec, supervise};
 use keelson_process::{Process, Shutdown};
 use keelson_wire::raft as wire;
 use keelson_wire::raft::command::Change;
-use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
 use crate::Error;
@@ -264,7 +263,7 @@ async fn open_doors(
     shutdown: &Shutdown,
 ) -> Result<Vec<SocketAddr>, Error> {
     let mut bound = Vec::new();
-    let (places, lanes) = (Arc::new(Semaphore::new(places)), Lanes::new());
+    let lanes = Lanes::new(places);
     for url in urls {
         let (secure, address) = address(url)?;
         let tls = match (secure, &tls) {
@@ -272,7 +271,7 @@ async fn open_doors(
             (true, Some(tls)) => Some(tls.clone()),
             (true, None) => return Err(Error::Options(format!("{url} needs certificate, key and CA files"))),
         };
-        let door = Door { name, address, tls, places: places.clone(), lanes: lanes.clone() };
+        let door = Door { name, address, tls, lanes: lanes.clone() };
         let listening = listen(door, routes.clone(), shutdown.clone()).await;
         bound.push(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
     }

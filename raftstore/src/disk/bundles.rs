@@ -9,7 +9,7 @@
 //! x <the first record's key without its kind>   of each record, in order: u32 length (little endian), key without its
 //!                                               kind, value
 //! ```
-//! Records that lie by themselves, as earlier formats have them, are read and removed like the others.
+//! A record that does not come in order lies by itself, under its own key.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -105,6 +105,13 @@ fn find(bundle: &[u8], name: &Name) -> Result<Option<Place>> {
     Ok(None)
 }
 
+/// Cuts a record out; false if it is not there.
+fn cut_out(bundle: &mut Vec<u8>, name: &Name) -> Result<bool> {
+    let Some(found) = find(bundle, name)? else { return Ok(false) };
+    bundle.drain(found.whole);
+    Ok(true)
+}
+
 fn push(bundle: &mut Vec<u8>, name: &Name, value: &[u8]) {
     // A value is no larger than a request.
     bundle.extend_from_slice(&(value.len() as u32).to_le_bytes());
@@ -178,25 +185,23 @@ impl<Inner: Engine> Draft<'_, Inner> {
         if let Some((open, bundle)) = &mut self.writer.open
             && *open <= *name
         {
-            let Some(found) = find(bundle, name)? else { return Ok(false) };
-            bundle.drain(found.whole);
-            self.is_touched = true;
-            return Ok(true);
+            let is_cut = cut_out(bundle, name)?;
+            self.is_touched |= is_cut;
+            return Ok(is_cut);
         }
         let stored = newest_at(self.inner, name)?;
         if let Some((drafted, bundle)) = self.changed.range_mut(..=*name).next_back()
             && stored.as_ref().is_none_or(|(stored, _)| stored <= drafted)
         {
-            let Some(found) = find(bundle, name)? else { return Ok(false) };
-            bundle.drain(found.whole);
-            return Ok(true);
+            return cut_out(bundle, name);
         }
         let Some((stored, bundle)) = stored else { return Ok(false) };
-        let Some(found) = find(&bundle, name)? else { return Ok(false) };
         let mut bundle = bundle.to_vec();
-        bundle.drain(found.whole);
-        self.changed.insert(stored, bundle);
-        Ok(true)
+        let is_cut = cut_out(&mut bundle, name)?;
+        if is_cut {
+            self.changed.insert(stored, bundle);
+        }
+        Ok(is_cut)
     }
 
     fn finish(mut self, batch: &mut Batch) {
@@ -395,7 +400,7 @@ mod tests {
         #[test]
         fn it_is_a_database_as_any_other(singles in 0..5_u64, steps in steps(), from in 0..200_u64, to in 0..200_u64) {
             let mut model: BTreeMap<Vec<u8>, Bytes> = BTreeMap::new();
-            // Some lie by themselves, as in a directory of an earlier format.
+            // Some lie by themselves.
             let (inner, mut early) = (MemoryStorage::default(), Batch::default());
             for number in 0..singles {
                 model.insert(record(number), Bytes::from_static(b"early"));

@@ -20,7 +20,6 @@ use super::{Buffered, Bundled, Error, NextState, Result, SledStorage, States, St
 /// The layout of everything below the data directory. 1 had the log in a database of sled's; 2 knew one name for the log;
 /// 3 had each record of the history by itself, and other segments.
 const FORMAT: u32 = 4;
-const OLDEST_FORMAT: u32 = 4;
 const ADVICE: &str = "use the version that wrote it, or bring a backup by it (snapshot save) into an empty directory \
                       (snapshot restore)";
 const FILE: &str = "member.json";
@@ -39,7 +38,6 @@ struct Description {
     #[serde(flatten)]
     identity: Identity,
     state: u64,
-    #[serde(default)]
     log: u64,
 }
 
@@ -153,7 +151,6 @@ impl DataDirectory {
         std::fs::create_dir_all(&kept).map_err(failed(&kept))?;
         std::fs::copy(self.root.join(FILE), kept.join(FILE)).map_err(failed(&kept))?;
         self.description.identity = identity;
-        self.description.format = FORMAT;
         self.description.state = self.newest;
         self.description.log += 1;
         self.save()?;
@@ -188,8 +185,7 @@ impl DataDirectory {
             foreign(format!("no description of a member ({error})"), "restore the file, or rejoin under a new name")
         };
         let value: serde_json::Value = serde_json::from_slice(&text).map_err(unreadable)?;
-        let known = |format: u64| (u64::from(OLDEST_FORMAT)..=u64::from(FORMAT)).contains(&format);
-        if !value["format"].as_u64().is_some_and(known) {
+        if value["format"] != FORMAT {
             return Err(foreign(format!("format {}", value["format"]), ADVICE));
         }
         serde_json::from_value(value).map(Some).map_err(unreadable)

@@ -133,11 +133,11 @@ impl Visits {
         if place.swap(hash, Ordering::Relaxed) == hash {
             return false;
         }
-        let bytes = self.bytes.fetch_add(length, Ordering::Relaxed) + length;
-        if bytes >= Self::SETTLE_BYTES {
+        let is_due = self.bytes.fetch_add(length, Ordering::Relaxed) + length >= Self::SETTLE_BYTES;
+        if is_due {
             self.bytes.store(0, Ordering::Relaxed);
         }
-        bytes >= Self::SETTLE_BYTES
+        is_due
     }
 }
 

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
 
 use super::lanes::Seat;
@@ -26,13 +25,12 @@ pub struct Connection<Stream> {
     written: usize,
     /// The others had their turn before this flush.
     has_yielded: bool,
-    _place: OwnedSemaphorePermit,
     _seat: Seat,
 }
 
 impl<Stream> Connection<Stream> {
-    pub fn new(stream: Stream, place: OwnedSemaphorePermit, seat: Seat) -> Self {
-        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _place: place, _seat: seat }
+    pub fn new(stream: Stream, seat: Seat) -> Self {
+        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _seat: seat }
     }
 }
 

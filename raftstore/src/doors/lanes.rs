@@ -1,4 +1,5 @@
-//! Where a connection is served: by the threads that do everything else, or by some beside them.
+//! The places of a door's connections, and where each is served: by the threads that do everything else, or by some beside
+//! them.
 //!
 //! A process has a worker for each two cores: what one thread does for itself costs no wake-up of another, and a lone
 //! client is answered soonest. Many clients keep that worker busy while a core is idle. So the first connections are
@@ -10,12 +11,14 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many connections more are served at home than on the side.
 const AT_HOME: usize = 4;
 const MAX_SIDE_WORKERS: usize = 8;
 
 pub struct Lanes {
+    places: Arc<Semaphore>,
     home: Handle,
     at_home: AtomicUsize,
     on_side: AtomicUsize,
@@ -23,17 +26,23 @@ pub struct Lanes {
     side: OnceLock<Option<Runtime>>,
 }
 
-/// One connection's lane.
+/// One connection's place and lane, for as long as it lives.
 pub struct Seat {
     lanes: Arc<Lanes>,
     is_home: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Lanes {
     /// At home is where this is called.
-    pub fn new() -> Arc<Self> {
-        let home = Handle::current();
-        Arc::new(Self { home, at_home: AtomicUsize::new(0), on_side: AtomicUsize::new(0), side: OnceLock::new() })
+    pub fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(places)),
+            home: Handle::current(),
+            at_home: AtomicUsize::new(0),
+            on_side: AtomicUsize::new(0),
+            side: OnceLock::new(),
+        })
     }
 
     fn side(&self) -> Option<&Runtime> {
@@ -47,12 +56,14 @@ impl Lanes {
         self.side.get_or_init(made).as_ref()
     }
 
-    pub fn seat(self: &Arc<Self>) -> Seat {
+    /// None if all places are taken.
+    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
         let (at_home, on_side) = (self.at_home.load(Ordering::Relaxed), self.on_side.load(Ordering::Relaxed));
         let is_home = at_home < on_side + AT_HOME || self.side().is_none();
-        let seat = Seat { lanes: self.clone(), is_home };
+        let seat = Seat { lanes: self.clone(), is_home, _place: place };
         seat.count().fetch_add(1, Ordering::Relaxed);
-        seat
+        Some(seat)
     }
 }
 
@@ -99,14 +110,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_are_served_at_home_and_then_every_other_one() {
-        let lanes = Lanes::new();
-        let mut seats: Vec<Seat> = (0..8).map(|_| lanes.seat()).collect();
+        let lanes = Lanes::new(8);
+        let mut seats: Vec<Seat> = (0..8).map(|_| lanes.seat().expect("a place")).collect();
+        assert!(lanes.seat().is_none(), "all are taken");
         let homes: Vec<bool> = seats.iter().map(Seat::is_home).collect();
         assert_eq!(homes, [true, true, true, true, false, true, false, true]);
         let thread = seats[4].handle().spawn(async { std::thread::current().name().map(str::to_owned) });
         assert_eq!(thread.await.expect("it runs").as_deref(), Some("side-lane"));
         // Who leaves makes room.
         seats.drain(..3);
-        assert!(lanes.seat().is_home());
+        assert!(lanes.seat().is_some_and(|seat| seat.is_home()));
     }
 }

@@ -13,7 +13,7 @@ use keelson_process::Shutdown;
 use keelson_process::identity::Identity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,7 +41,6 @@ pub struct Door {
     pub address: SocketAddr,
     pub tls: Option<DoorTls>,
     /// Shared by doors that share their places.
-    pub places: Arc<Semaphore>,
     pub lanes: Arc<Lanes>,
 }
 
@@ -56,15 +55,15 @@ pub struct DoorTls {
 pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(door.address).await?;
     let bound = listener.local_addr()?;
-    let Door { name, places, lanes, .. } = door;
+    let Door { name, lanes, .. } = door;
     match door.tls {
         None => {
             let servers = Arc::new(Servers::<TcpStream>::new(name, routes, shutdown.clone()));
-            tokio::spawn(accept(name, listener, shutdown, places, lanes, move |stream, place, seat| {
+            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat| {
                 let servers = servers.clone();
                 async move {
                     if speaks_http2(&stream).await {
-                        servers.serve(stream, place, seat).await;
+                        servers.serve(stream, seat).await;
                     }
                 }
             }));
@@ -73,11 +72,11 @@ pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Resul
             let servers = Arc::new(Servers::<TlsStream<TcpStream>>::new(name, routes, shutdown.clone()));
             let acceptor = TlsAcceptor::from(tls.config);
             let allowed: Arc<[String]> = tls.allowed.into();
-            tokio::spawn(accept(name, listener, shutdown, places, lanes, move |stream, place, seat| {
+            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat| {
                 let (acceptor, allowed, servers) = (acceptor.clone(), allowed.clone(), servers.clone());
                 async move {
                     if let Some(stream) = handshake(name, &acceptor, &allowed, stream).await {
-                        servers.serve(stream, place, seat).await;
+                        servers.serve(stream, seat).await;
                     }
                 }
             }));
@@ -103,11 +102,11 @@ impl<Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static> Server
     }
 
     /// Called on the seat's lane.
-    async fn serve(&self, stream: Stream, place: OwnedSemaphorePermit, seat: Seat) {
+    async fn serve(&self, stream: Stream, seat: Seat) {
         let lane = if seat.is_home() { &self.home } else { &self.side };
         let accepted = lane.get_or_init(|| self.begin()).clone();
         // The server has ended when nobody takes it.
-        let _ = accepted.send(Ok(Connection::new(stream, place, seat))).await;
+        let _ = accepted.send(Ok(Connection::new(stream, seat))).await;
     }
 
     fn begin(&self) -> Accepted<Stream> {
@@ -135,9 +134,8 @@ async fn accept<Welcome>(
     door: &'static str,
     listener: TcpListener,
     shutdown: Shutdown,
-    places: Arc<Semaphore>,
     lanes: Arc<Lanes>,
-    welcome: impl Fn(TcpStream, OwnedSemaphorePermit, Seat) -> Welcome + Clone + Send + 'static,
+    welcome: impl Fn(TcpStream, Seat) -> Welcome + Clone + Send + 'static,
 ) where
     Welcome: Future<Output = ()> + Send + 'static,
 {
@@ -157,7 +155,7 @@ async fn accept<Welcome>(
             },
             () = shutdown.begun() => return,
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(seat) = lanes.seat() else {
             if complained.is_none_or(|when| when.elapsed() >= COMPLAINT) {
                 complained = Some(Instant::now());
                 let peer = stream.peer_addr().ok();
@@ -169,12 +167,11 @@ async fn accept<Welcome>(
             tracing::debug!(%error, "a connection was gone before it was served");
             continue;
         }
-        let (seat, welcome) = (lanes.seat(), welcome.clone());
-        let lane = seat.handle().clone();
+        let (lane, welcome) = (seat.handle().clone(), welcome.clone());
         lane.spawn(async move {
             let _slot = slot;
             match seat.take(stream) {
-                Ok(stream) => welcome(stream, place, seat).await,
+                Ok(stream) => welcome(stream, seat).await,
                 Err(error) => tracing::warn!(%error, door, "a connection could not change its thread"),
             }
         });

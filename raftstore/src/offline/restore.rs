@@ -77,9 +77,7 @@ pub fn restore(options: &Options) -> Result<String, Error> {
     let token = options.initial_cluster_token.as_bytes();
     let mut nodes: Vec<wire::Node> = Vec::new();
     for peer in peers {
-        let mut urls: Vec<&str> = peer.urls.iter().map(String::as_str).collect();
-        urls.sort_unstable();
-        let urls = urls.join(",");
+        let urls = peer.urls.join(",");
         let id = id(&[b"restored", urls.as_bytes(), token, &backup.sum]);
         nodes.push(wire::Node { id, name: peer.name, peer_urls: peer.urls });
     }

@@ -86,10 +86,7 @@ impl Client {
     async fn put(&mut self, key: Vec<u8>, number: u64) -> Result<(), Status> {
         let value = self.value(number);
         let lease = if self.random.random_bool(0.15) { self.random.random_range(1..=SHORT_LEASES) } else { 0 };
-        let response = self.requests.put(put_of(&key, &value, lease)).await?;
-        let revision = response.header.map_or(0, |header| header.revision);
-        self.history.lock().acknowledge(revision, vec![change(key, value)]);
-        Ok(())
+        put(&self.requests, &self.history, key, value, lease).await
     }
 
     /// Puts some keys at once, and deletes another.
@@ -172,8 +169,17 @@ impl Client {
 
 /// A probe: whether a member takes a write.
 pub async fn probe(requests: &Requests, history: &SharedHistory, key: Vec<u8>) -> Result<(), Status> {
-    let value = b"well".to_vec();
-    let response = requests.put(put_of(&key, &value, 0)).await?;
+    put(requests, history, key, b"well".to_vec(), 0).await
+}
+
+async fn put(
+    requests: &Requests,
+    history: &SharedHistory,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    lease: i64,
+) -> Result<(), Status> {
+    let response = requests.put(put_of(&key, &value, lease)).await?;
     let revision = response.header.map_or(0, |header| header.revision);
     history.lock().acknowledge(revision, vec![change(key, value)]);
     Ok(())

@@ -51,13 +51,13 @@ impl Bell {
     }
 
     pub fn ring(&self) {
-        if self.is_still() {
+        if self.claim() {
             self.notify.notify_one();
         }
     }
 
-    /// Whether it is not to be rung already; from now on it is.
-    fn is_still(&self) -> bool {
+    /// From now on it is to be rung; false if it was already.
+    fn claim(&self) -> bool {
         !self.rung.swap(true, Ordering::AcqRel)
     }
 }
@@ -99,7 +99,7 @@ impl Hub {
             for event in &change.events {
                 let Some(kv) = &event.event.kv else { continue };
                 for stream in inner.interest.of(&kv.key) {
-                    if let Some(bell) = inner.streams.get(&stream).filter(|bell| bell.is_still()) {
+                    if let Some(bell) = inner.streams.get(&stream).filter(|bell| bell.claim()) {
                         inner.due.push(bell.clone());
                     }
                 }
