@@ -1,7 +1,8 @@
 //! Who is it? Client certificates, service-account tokens and the static token file.
 //!
 //! [`Authenticator`] answers without I/O: certificates were verified by the TLS layer, keys are in memory, and what a
-//! service-account token is bound to is looked up in the watch cache.
+//! service-account token is bound to is looked up in the watch cache. Only before it refuses a token for what the cache
+//! does not hold does it ask the store.
 
 mod issuer;
 mod service_account;
@@ -16,7 +17,7 @@ pub use issuer::Issuer;
 pub use service_account::Verifier;
 pub use user::User;
 
-use crate::{cache::Cache, registry::Registry};
+use crate::{cache::Cache, registry::Registry, storage::Store};
 
 /// A key or token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,13 @@ impl Authenticator {
 
     /// None: nobody that is known. A bad token is not saved by a good certificate's absence, but a good certificate
     /// is enough on its own, as upstream's union of authenticators has it.
-    pub fn authenticate(&self, credentials: Credentials<'_>, registry: &Registry, cache: &Cache) -> Option<Arc<User>> {
+    pub async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+        registry: &Registry,
+        cache: &Cache,
+        store: &Store,
+    ) -> Option<Arc<User>> {
         if let Some(user) = credentials.certificate {
             return Some(user.clone());
         }
@@ -70,7 +77,7 @@ impl Authenticator {
         if let Some(user) = self.tokens.get(token) {
             return Some(user.clone());
         }
-        self.service_accounts.as_ref()?.authenticate(token, registry, cache)
+        self.service_accounts.as_ref()?.authenticate(token, registry, cache, store).await
     }
 
     pub fn service_accounts(&self) -> Option<&Verifier> {

@@ -1,7 +1,9 @@
 //! Service-account tokens: JWTs that this cluster signed, for accounts (and pods) that still exist.
 //!
 //! A token's signature is checked once and remembered; whether its account and the pod it is bound to still
-//! exist, with the same uid, is asked of the watch cache for every request.
+//! exist, with the same uid, is asked of the watch cache for every request. The cache may be some milliseconds behind:
+//! a token outlives its pod by as much (upstream's informers lag alike), but before one is refused the store is
+//! asked, because what it is bound to may just have been made.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +22,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Error, User};
-use crate::{cache::Cache, registry::Registry};
+use crate::{cache::Cache, registry::Registry, storage::Store};
 
 /// Verified tokens that are remembered.
 const REMEMBERED: usize = 4096;
@@ -85,22 +87,34 @@ impl Verifier {
         Ok(Verifier { keys, issuer, audiences, remembered: RwLock::default() })
     }
 
-    pub fn authenticate(&self, token: &str, registry: &Registry, cache: &Cache) -> Option<Arc<User>> {
-        let known = self.remembered.read().get(token).cloned();
-        let verified = match known {
-            Some(verified) => verified,
-            None => {
-                let verified = Arc::new(self.verify(token)?);
-                let mut remembered = self.remembered.write();
-                if remembered.len() >= REMEMBERED {
-                    remembered.clear();
-                }
-                remembered.insert(token.to_owned(), verified.clone());
-                verified
-            }
-        };
-        let valid = verified.claims.exp > now() && bound_objects_exist(&verified.claims.private, registry, cache);
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        registry: &Registry,
+        cache: &Cache,
+        store: &Store,
+    ) -> Option<Arc<User>> {
+        let verified = self.verified(token)?;
+        let private = &verified.claims.private;
+        let valid = verified.claims.exp > now()
+            && (bound_objects_exist(private, registry, cache)
+                || (cache.caught_up(store).await.is_ok() && bound_objects_exist(private, registry, cache)));
         valid.then(|| verified.user.clone())
+    }
+
+    /// What a token with a good signature says.
+    fn verified(&self, token: &str) -> Option<Arc<Verified>> {
+        let known = self.remembered.read().get(token).cloned();
+        if known.is_some() {
+            return known;
+        }
+        let verified = Arc::new(self.verify(token)?);
+        let mut remembered = self.remembered.write();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(token.to_owned(), verified.clone());
+        Some(verified)
     }
 
     fn verify(&self, token: &str) -> Option<Verified> {

@@ -94,14 +94,15 @@ async fn handle(http: HttpRequest, payload: web::Payload, door: web::Data<Door>)
     }
 }
 
-fn authenticate(http: &HttpRequest, door: &Door) -> Result<Arc<User>, StatusError> {
+async fn authenticate(http: &HttpRequest, door: &Door) -> Result<Arc<User>, StatusError> {
     let certificate = http.conn_data::<CertificateUser>().map(|user| &user.0);
     let bearer = header_text(http, header::AUTHORIZATION).strip_prefix("Bearer ").map(str::trim);
     let pipeline = &door.pipeline;
     let credentials = Credentials { certificate, bearer };
     pipeline
         .authenticator
-        .authenticate(credentials, &pipeline.registry, &pipeline.cache)
+        .authenticate(credentials, &pipeline.registry, &pipeline.cache, &pipeline.store)
+        .await
         .ok_or_else(|| StatusError::unauthorized(""))
 }
 
@@ -140,7 +141,7 @@ async fn try_resource(
     query: query::Query,
     form: Form,
 ) -> Result<HttpResponse, StatusError> {
-    let user = authenticate(&http, door)?;
+    let user = authenticate(&http, door).await?;
     let pipeline = &door.pipeline;
     let Some(target) = path::parse(http.path()) else { return Ok(not_found()) };
     let Some(kind) = pipeline.registry.find(&target.group, &target.version, &target.resource).cloned() else {
@@ -217,7 +218,7 @@ fn not_found() -> HttpResponse {
 /// Paths that are no resources: health, version, discovery, schemas, metrics.
 async fn other(http: &HttpRequest, door: &Door) -> HttpResponse {
     let path = http.path();
-    let user = authenticate(http, door);
+    let user = authenticate(http, door).await;
     let public = matches!(path.split('/').nth(1), Some("healthz" | "livez" | "readyz" | "version"));
     let user = match (user, public) {
         (Ok(user), _) => user,
