@@ -91,10 +91,20 @@ impl Requests {
         Ok(self.machine().state())
     }
 
+    /// Reads from a picture, and from the next one if a compaction has overtaken it.
+    async fn read<T>(&self, serializable: bool, from: impl Fn(&State) -> Result<T, mvcc::Error>) -> Result<T, Status> {
+        loop {
+            let state = self.picture(serializable).await?;
+            match from(&state) {
+                Err(mvcc::Error::Refused(Refusal::Compacted)) if state.is_overtaken() => {}
+                read => return read.map_err(read_failed),
+            }
+        }
+    }
+
     pub async fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Status> {
         check_range(request)?;
-        let state = self.picture(request.serializable).await?;
-        let mut response = mvcc::range(&state, &state, request).map_err(read_failed)?;
+        let mut response = self.read(request.serializable, |state| mvcc::range(state, state, request)).await?;
         self.complete(&mut response.header);
         Ok(response)
     }
@@ -125,8 +135,7 @@ impl Requests {
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
         check_txn(&request, self.limits)?;
         let mut response = if is_read_only(&request) {
-            let state = self.picture(is_serializable(&request)).await?;
-            read_txn(&state, &request).map_err(read_failed)?
+            self.read(is_serializable(&request), |state| read_txn(state, &request)).await?
         } else {
             let Outcome::Txn(response) = self.propose(Change::Txn(request)).await? else {
                 return Err(unexpected());

@@ -21,15 +21,19 @@ pub fn hash_kv(state: &State, revision: i64) -> Result<Hashed, Error> {
     }
     let mut hash = crc32fast::Hasher::new();
     hash.update(&state.compacted.to_be_bytes());
-    for (key, history) in state.keys.iter() {
-        let Some(revision) = history.at(at) else { continue };
-        let Some(kv) = state.value(revision)? else { return Err(Refusal::Compacted.into()) };
+    for indexed in state.keys.iter() {
+        let Some(seen) = indexed.at(at) else { continue };
+        let Some(kv) = state.value(seen.revision)? else { return Err(Refusal::Compacted.into()) };
+        let key = indexed.key();
         hash.update(&(key.len() as u64).to_be_bytes());
         hash.update(key);
         for number in [kv.create_revision, kv.mod_revision, kv.version, kv.lease] {
             hash.update(&number.to_be_bytes());
         }
         hash.update(&kv.value);
+    }
+    if state.keys.is_trimmed_beyond(at) {
+        return Err(Refusal::Compacted.into());
     }
     Ok(Hashed { hash: hash.finalize(), compacted: state.compacted, revision: at })
 }

@@ -1,10 +1,8 @@
 //! The revisions of one key.
 //!
-//! The newest is at hand with all that a compare asks for. The older ones hang behind it in chunks that are shared with
-//! the pictures that were taken before: a put copies one chunk at most, however long the history is. There may be many
-//! older revisions to a key, and memory holds them all: they are packed, at three bytes or so for each.
-
-use std::sync::Arc;
+//! The newest is at hand with all that a compare asks for. The older ones hang behind it in chunks: what is asked for is
+//! mostly in the first, and a put copies one at most, however long the history is. There may be many older revisions to
+//! a key, and memory holds them all: they are packed, at three bytes or so for each.
 
 use prost::encoding::{decode_varint, encode_varint};
 
@@ -24,10 +22,10 @@ pub struct Newest {
     pub lease: i64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KeyHistory {
     pub newest: Newest,
-    older: Option<Arc<Chunk>>,
+    older: Option<Box<Chunk>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +38,12 @@ struct Past {
 ///
 /// A revision is a number of variable length: how far it is from the one before (the first one: from 0), whether it is a
 /// delete, and whether a second number follows, its place in its transaction, which mostly is 0.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Chunk {
     packed: Vec<u8>,
     count: usize,
     last_main: i64,
-    older: Option<Arc<Chunk>>,
+    older: Option<Box<Chunk>>,
 }
 
 const CHUNK: usize = 64;
@@ -54,7 +52,7 @@ const HAS_PLACE: u64 = 2;
 const FLAG_BITS: u32 = 2;
 
 impl Chunk {
-    fn new(revisions: &[Past], older: Option<Arc<Chunk>>) -> Self {
+    fn new(revisions: &[Past], older: Option<Box<Chunk>>) -> Self {
         let mut chunk = Self { packed: Vec::new(), count: 0, last_main: 0, older };
         revisions.iter().for_each(|past| chunk.push(*past));
         chunk
@@ -122,10 +120,10 @@ impl KeyHistory {
         self.newest = newest;
         self.older = Some(match self.older.take() {
             Some(mut chunk) if chunk.count < CHUNK => {
-                Arc::make_mut(&mut chunk).push(past);
+                chunk.push(past);
                 chunk
             }
-            older => Arc::new(Chunk::new(&[past], older)),
+            older => Box::new(Chunk::new(&[past], older)),
         });
     }
 
@@ -163,7 +161,7 @@ impl KeyHistory {
         if all.pop().is_none() {
             return (None, gone);
         }
-        let older = all.chunks(CHUNK).fold(None, |older, revisions| Some(Arc::new(Chunk::new(revisions, older))));
+        let older = all.chunks(CHUNK).fold(None, |older, revisions| Some(Box::new(Chunk::new(revisions, older))));
         (Some(Self { newest: self.newest, older }), gone)
     }
 
@@ -187,7 +185,7 @@ impl Drop for Chunk {
     /// One after the other: a long chain would overflow the stack.
     fn drop(&mut self) {
         let mut older = self.older.take();
-        while let Some(mut chunk) = older.and_then(Arc::into_inner) {
+        while let Some(mut chunk) = older {
             older = chunk.older.take();
         }
     }

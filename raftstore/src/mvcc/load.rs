@@ -17,7 +17,6 @@ impl State {
     /// Reads the database once from its beginning to its end.
     pub fn load(storage: Arc<dyn Storage>) -> Result<Self> {
         let mut state = Self::empty(storage.clone());
-        // A history that nobody shares yet grows without being copied.
         let mut keys: BTreeMap<Bytes, KeyHistory> = BTreeMap::new();
         for record in storage.scan(Bound::Unbounded, Bound::Unbounded) {
             let (key, value) = record?;
@@ -61,11 +60,12 @@ impl State {
 
     /// Which keys hang on which lease is not kept: each key's newest revision says it.
     fn attach_keys(&mut self) {
-        for (key, history) in self.keys.iter() {
-            if history.newest.lease != 0
-                && let Some(lease) = self.leases.get_mut(&history.newest.lease)
+        for indexed in self.keys.iter() {
+            let lease = indexed.newest().lease;
+            if lease != 0
+                && let Some(lease) = self.leases.get_mut(&lease)
             {
-                lease.keys.insert(key.clone());
+                lease.keys.insert(indexed.key().clone());
             }
         }
     }

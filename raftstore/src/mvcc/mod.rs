@@ -22,7 +22,7 @@ mod writer;
 pub use compaction::Compaction;
 pub use hash::hash_kv;
 pub use history::{KeyHistory, Newest, Revision};
-pub use index::KeyIndex;
+pub use index::{IndexedKey, KeyIndex};
 pub use layout::{Key, state_records};
 pub use range::{Error, KeyRange, MAX_RESPONSE_HINT, range};
 pub use state::{Lease, Position, State, Values};

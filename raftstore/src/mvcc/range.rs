@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use keelson_wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelson_wire::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use keelson_wire::mvccpb::KeyValue;
 
-use super::{KeyHistory, Revision, State, Values};
+use super::index::Seen;
+use super::{IndexedKey, State, Values};
 use crate::disk;
 use crate::refusal::Refusal;
 
@@ -52,9 +54,9 @@ impl KeyRange {
     }
 
     /// The keys of the index that lie in the range, in their order, also those that are deleted.
-    pub fn walk<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = (&'a Bytes, &'a KeyHistory)> + 'a> {
+    pub fn walk<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = Arc<IndexedKey>> + 'a> {
         match self {
-            Self::One(key) => Box::new(state.keys.get_key_value(key).into_iter()),
+            Self::One(key) => Box::new(state.keys.get(key).into_iter()),
             Self::Span(start, end) if start >= end => Box::new(std::iter::empty()),
             Self::Span(start, end) => Box::new(state.keys.range(start, Bound::Excluded(end))),
             Self::From(start) => Box::new(state.keys.range(start, Bound::Unbounded)),
@@ -66,7 +68,7 @@ impl KeyRange {
 pub fn range(state: &State, values: &impl Values, request: &RangeRequest) -> Result<RangeResponse, Error> {
     let now = state.revision;
     // The newest, within a transaction also what it has changed itself.
-    let at = if request.revision <= 0 { i64::MAX } else { request.revision };
+    let at = if request.revision <= 0 { values.horizon() } else { request.revision };
     if request.revision > now {
         return Err(Refusal::FutureRevision.into());
     }
@@ -75,31 +77,37 @@ pub fn range(state: &State, values: &impl Values, request: &RangeRequest) -> Res
     }
     let header = ResponseHeader { revision: now, ..Default::default() };
     let keys = KeyRange::new(request.key.clone(), request.range_end.clone());
-    let alive = keys.walk(state).filter_map(|(key, history)| Some((key, history, history.at(at)?)));
+    let alive = keys.walk(state).filter_map(|indexed| indexed.at(at).map(|seen| (indexed, seen)));
     if request.count_only {
-        return Ok(RangeResponse { header: Some(header), count: alive.count() as i64, ..Default::default() });
+        let count = alive.count() as i64;
+        if state.keys.is_trimmed_beyond(at) {
+            return Err(overtaken(state, at));
+        }
+        return Ok(RangeResponse { header: Some(header), count, ..Default::default() });
     }
 
     let plan = Plan::of(request);
     let mut count = 0;
     let mut kvs = Vec::new();
-    for (key, history, revision) in alive {
+    for (indexed, seen) in alive {
         count += 1;
         // One more than the limit shows that there is more.
         if plan.stops_early && request.limit > 0 && kvs.len() as i64 > request.limit {
             continue;
         }
-        let described = described(key, history, revision);
-        let kv = match described {
+        let kv = match seen.described(indexed.key()) {
             Some(kv) if !plan.needs_values || !plan.admits(&kv) => kv,
-            _ => match values.value(revision)? {
+            _ => match values.value(seen.revision)? {
                 Some(kv) => kv,
-                None => return Err(missing(state, at)),
+                None => return Err(overtaken(state, at)),
             },
         };
         if plan.admits(&kv) {
             kvs.push(kv);
         }
+    }
+    if state.keys.is_trimmed_beyond(at) {
+        return Err(overtaken(state, at));
     }
     if let Some(compare) = plan.compare {
         kvs.sort_by(|one, other| {
@@ -117,23 +125,25 @@ pub fn range(state: &State, values: &impl Values, request: &RangeRequest) -> Res
     Ok(RangeResponse { header: Some(header), kvs, more, count })
 }
 
-/// The record of a revision that the picture has is gone: it was compacted after the picture was taken.
-fn missing(state: &State, at: i64) -> Error {
+/// What the picture had is gone: it was compacted after the picture was taken. Whoever wanted the newest asks the next
+/// picture.
+fn overtaken(state: &State, at: i64) -> Error {
     tracing::debug!(at, revision = state.revision, "a read was overtaken by a compaction");
     Refusal::Compacted.into()
 }
 
-/// All but the value, where the index alone knows it.
-fn described(key: &Bytes, history: &KeyHistory, revision: Revision) -> Option<KeyValue> {
-    let newest = history.newest;
-    (newest.revision == revision).then(|| KeyValue {
-        key: key.clone(),
-        create_revision: newest.create,
-        mod_revision: revision.main,
-        version: newest.version,
-        value: Bytes::new(),
-        lease: newest.lease,
-    })
+impl Seen {
+    /// All but the value, where the index alone knows it.
+    pub fn described(&self, key: &Bytes) -> Option<KeyValue> {
+        self.newest.map(|newest| KeyValue {
+            key: key.clone(),
+            create_revision: newest.create,
+            mod_revision: newest.revision.main,
+            version: newest.version,
+            value: Bytes::new(),
+            lease: newest.lease,
+        })
+    }
 }
 
 type Compare = fn(&KeyValue, &KeyValue) -> Ordering;

@@ -8,10 +8,11 @@ use keelson_wire::mvccpb::KeyValue;
 use keelson_wire::raft as wire;
 use prost::Message as _;
 
-use super::{Key, KeyIndex, Newest, Revision};
+use super::{Key, KeyIndex, Revision};
 use crate::disk::{self, Storage};
 
-/// Immutable and cheap to clone: the maps are shared between pictures.
+/// Immutable and cheap to clone: the maps are shared between pictures. What the index tells of a key it tells for a
+/// revision, which must not be after the picture's.
 #[derive(Clone)]
 pub struct State {
     pub keys: KeyIndex,
@@ -45,8 +46,11 @@ pub struct Lease {
     pub keys: OrdSet<Bytes>,
 }
 
-/// Where the values of revisions are found.
+/// What is looked at: up to which revision, and where the values of revisions are found.
 pub trait Values {
+    /// The last revision that is seen. The index may know of later ones.
+    fn horizon(&self) -> i64;
+
     fn value(&self, revision: Revision) -> disk::Result<Option<KeyValue>>;
 }
 
@@ -70,13 +74,17 @@ impl State {
         self.position.applied.as_ref().map_or(0, |applied| applied.index)
     }
 
-    /// The key as it is now, if it is there.
-    pub fn newest(&self, key: &[u8]) -> Option<Newest> {
-        self.keys.get(key).map(|history| history.newest).filter(Newest::is_alive)
+    /// Whether a compaction has taken something that this picture needs. Asked after the reading.
+    pub fn is_overtaken(&self) -> bool {
+        self.keys.is_trimmed_beyond(self.revision)
     }
 }
 
 impl Values for State {
+    fn horizon(&self) -> i64 {
+        self.revision
+    }
+
     fn value(&self, revision: Revision) -> disk::Result<Option<KeyValue>> {
         let record = self.storage.get(&Key::Record(revision).encode())?;
         Ok(record.map(KeyValue::decode).transpose()?)

@@ -96,7 +96,7 @@ fn a_put_counts_versions_and_a_delete_begins_them_anew() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.put("a", "1"), 2);
     assert_eq!(fixture.put("a", "2"), 3);
-    let newest = fixture.writer.state().newest(b"a").expect("there");
+    let newest = fixture.writer.newest(b"a").expect("there");
     assert_eq!((newest.create, newest.version), (2, 2));
     let delete = etcd::DeleteRangeRequest { key: "a".into(), prev_kv: true, ..Default::default() };
     let Outcome::DeleteRange(deleted) = fixture.apply(Change::DeleteRange(delete.clone())) else { panic!() };
@@ -105,7 +105,7 @@ fn a_put_counts_versions_and_a_delete_begins_them_anew() {
     let Outcome::DeleteRange(deleted) = fixture.apply(Change::DeleteRange(delete)) else { panic!() };
     assert_eq!((deleted.deleted, deleted.header.expect("a header").revision), (0, 4));
     fixture.put("a", "3");
-    let newest = fixture.writer.state().newest(b"a").expect("there");
+    let newest = fixture.writer.newest(b"a").expect("there");
     assert_eq!((newest.create, newest.version), (5, 1));
 }
 
@@ -138,7 +138,7 @@ fn a_transaction_is_one_revision_and_sees_itself() {
     assert_eq!(response.header.expect("a header").revision, 3);
     let Some(etcd::response_op::Response::ResponseRange(seen)) = &response.responses[1].response else { panic!() };
     assert_eq!(seen.count, 2);
-    assert_eq!(fixture.writer.state().newest(b"c").expect("there").revision, Revision { main: 3, sub: 1 });
+    assert_eq!(fixture.writer.newest(b"c").expect("there").revision, Revision { main: 3, sub: 1 });
     // The compare no longer holds when a has changed.
     fixture.put("a", "4");
     let Outcome::Txn(response) = fixture.apply(Change::Txn(txn)) else { panic!() };
@@ -238,10 +238,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_revision_reads_as_the_model_says(steps in prop::collection::vec(step(), 1..60)) {
+    fn every_revision_and_every_picture_reads_as_the_model_says(steps in prop::collection::vec(step(), 1..60)) {
         let mut fixture = Fixture::new();
         let mut model: Vec<BTreeMap<String, String>> = vec![BTreeMap::new(); 2];
         let mut compacted = 0_i64;
+        let mut pictures: Vec<State> = Vec::new();
         for step in steps {
             let mut now = model.last().expect("never empty").clone();
             match step {
@@ -279,9 +280,22 @@ proptest! {
                     let loaded = State::load(storage).expect("loaded");
                     prop_assert_eq!(loaded.revision, fixture.writer.state().revision.max(loaded.revision));
                     fixture.writer = Writer::new(loaded);
+                    // Only the pictures of one run share their histories.
+                    pictures.clear();
                 }
             }
             let state = fixture.writer.state();
+            pictures.push(state.clone());
+            // Earlier pictures show what they showed, or say that a compaction has overtaken them.
+            for picture in &pictures {
+                let read = contents(picture, 0);
+                if read.is_err() {
+                    prop_assert!(matches!(read, Err(Error::Refused(Refusal::Compacted))));
+                    prop_assert!(picture.is_overtaken() && picture.revision < compacted);
+                } else {
+                    prop_assert_eq!(read.expect("readable"), model[picture.revision as usize].clone());
+                }
+            }
             prop_assert_eq!(state.revision, model.len() as i64 - 1);
             for revision in 1..model.len() as i64 {
                 let read = contents(state, revision);

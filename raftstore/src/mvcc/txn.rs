@@ -39,9 +39,10 @@ impl Path {
 
     /// Whether each operation on the path can be carried out. As in etcd, all puts are looked at before any range: which
     /// of two faults is told depends on it.
-    pub fn check(&self, state: &State, txn: &TxnRequest) -> Result<(), Refusal> {
+    pub fn check(&self, state: &State, values: &impl Values, txn: &TxnRequest) -> Result<(), Refusal> {
+        let is_there = |key: &[u8]| state.keys.get(key).is_some_and(|indexed| indexed.at(values.horizon()).is_some());
         self.check_each(txn, &|request| match request {
-            Request::RequestPut(put) if (put.ignore_value || put.ignore_lease) && state.newest(&put.key).is_none() => {
+            Request::RequestPut(put) if (put.ignore_value || put.ignore_lease) && !is_there(&put.key) => {
                 Err(Refusal::KeyNotFound)
             }
             Request::RequestPut(put) if put.lease != 0 && !state.leases.contains_key(&put.lease) => {
@@ -75,11 +76,15 @@ impl Path {
     }
 }
 
-/// Answers a transaction that changes nothing from a picture.
+/// Answers a transaction that changes nothing from a picture. It is refused as compacted also if the picture was overtaken
+/// by a compaction: then the next picture has the answer.
 pub fn read_txn(state: &State, txn: &TxnRequest) -> Result<TxnResponse, Error> {
     let path = Path::choose(state, state, txn)?;
-    path.check(state, txn)?;
+    path.check(state, state, txn)?;
     let response = read_branch(state, txn, &path)?;
+    if state.is_overtaken() {
+        return Err(Refusal::Compacted.into());
+    }
     let header = ResponseHeader { revision: state.revision, ..Default::default() };
     Ok(TxnResponse { header: Some(header), ..response })
 }
@@ -109,23 +114,16 @@ fn holds(state: &State, values: &impl Values, compare: &Compare) -> Result<bool,
     let keys = KeyRange::new(compare.key.clone(), compare.range_end.clone());
     let by_value = compare.target() == CompareTarget::Value;
     let mut any = false;
-    for (key, history) in keys.walk(state) {
-        if !history.newest.is_alive() {
-            continue;
-        }
+    for indexed in keys.walk(state) {
+        let Some(seen) = indexed.at(values.horizon()) else { continue };
         any = true;
-        let newest = history.newest;
-        let kv = if by_value {
-            values.value(newest.revision)?.ok_or(Refusal::Corrupt)?
-        } else {
-            KeyValue {
-                key: key.clone(),
-                create_revision: newest.create,
-                mod_revision: newest.revision.main,
-                version: newest.version,
-                lease: newest.lease,
-                ..Default::default()
-            }
+        let kv = match seen.described(indexed.key()) {
+            Some(kv) if !by_value => kv,
+            _ => match values.value(seen.revision)? {
+                Some(kv) => kv,
+                None if state.keys.is_trimmed_beyond(values.horizon()) => return Err(Refusal::Compacted.into()),
+                None => return Err(Refusal::Corrupt.into()),
+            },
         };
         if !holds_for(compare, &kv) {
             return Ok(false);

@@ -3,7 +3,6 @@
 //! A writer works on its own picture. [`Writer::finish`] writes what was changed since the last time as one batch and
 //! hands out the new picture with the changes that watches want to see; until then nobody sees any of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,8 +51,8 @@ pub struct Committed {
 pub struct Writer {
     state: State,
     batch: Batch,
-    /// Records that are in the batch and not yet in the database.
-    fresh: HashMap<Revision, KeyValue>,
+    /// Records that are in the batch and not yet in the database, in the order of their revisions.
+    fresh: Vec<(Revision, KeyValue)>,
     changes: Vec<Arc<Change>>,
     /// Events carry the key's previous value.
     pub with_previous: bool,
@@ -72,17 +71,22 @@ impl Transaction {
 }
 
 impl Values for Writer {
+    /// A transaction sees what it has changed itself.
+    fn horizon(&self) -> i64 {
+        i64::MAX
+    }
+
     fn value(&self, revision: Revision) -> disk::Result<Option<KeyValue>> {
-        match self.fresh.get(&revision) {
-            Some(kv) => Ok(Some(kv.clone())),
-            None => self.state.value(revision),
+        match self.fresh.binary_search_by_key(&revision, |(revision, _)| *revision) {
+            Ok(place) => Ok(Some(self.fresh[place].1.clone())),
+            Err(_) => self.state.value(revision),
         }
     }
 }
 
 impl Writer {
     pub fn new(state: State) -> Self {
-        Self { state, batch: Batch::default(), fresh: HashMap::new(), changes: Vec::new(), with_previous: false }
+        Self { state, batch: Batch::default(), fresh: Vec::new(), changes: Vec::new(), with_previous: false }
     }
 
     /// The picture with everything that was applied, also what is not yet visible.
@@ -139,16 +143,7 @@ impl Writer {
     pub fn trim(&mut self, keys: impl IntoIterator<Item = Bytes>, compacted: i64) -> Vec<Revision> {
         let mut all = Vec::new();
         for key in keys {
-            let Some(history) = self.state.keys.get(&key) else { continue };
-            let (left, gone) = history.compact(compacted);
-            if gone.is_empty() {
-                continue;
-            }
-            match left {
-                Some(left) => self.state.keys.replace(&key, left),
-                None => self.state.keys.remove(&key),
-            }
-            all.extend(gone);
+            all.extend(self.state.keys.trim(&key, compacted));
         }
         all
     }
@@ -163,6 +158,11 @@ impl Writer {
         self.batch = Batch::default();
         self.fresh.clear();
         self.changes.clear();
+    }
+
+    /// The key as it is now, if it is there.
+    pub fn newest(&self, key: &[u8]) -> Option<Newest> {
+        self.state.keys.get(key).map(|indexed| indexed.newest()).filter(Newest::is_alive)
     }
 
     fn begin(&self) -> Transaction {
@@ -187,7 +187,7 @@ impl Writer {
         if put.lease != 0 && !self.state.leases.contains_key(&put.lease) {
             return Err(Refusal::LeaseNotFound.into());
         }
-        if (put.ignore_value || put.ignore_lease) && self.state.newest(&put.key).is_none() {
+        if (put.ignore_value || put.ignore_lease) && self.newest(&put.key).is_none() {
             return Err(Refusal::KeyNotFound.into());
         }
         let mut transaction = self.begin();
@@ -207,7 +207,7 @@ impl Writer {
 
     fn txn(&mut self, txn: &TxnRequest) -> Result<Outcome, Error> {
         let path = Path::choose(&self.state, self, txn)?;
-        path.check(&self.state, txn)?;
+        path.check(&self.state, self, txn)?;
         let mut transaction = self.begin();
         let mut response = self.follow(&mut transaction, txn, &path)?;
         self.commit(transaction);
@@ -243,7 +243,8 @@ impl Writer {
     }
 
     fn put(&mut self, transaction: &mut Transaction, put: &PutRequest) -> Result<PutResponse, Error> {
-        let old = self.state.newest(&put.key);
+        let indexed = self.state.keys.get(&put.key);
+        let old = indexed.as_ref().map(|indexed| indexed.newest()).filter(Newest::is_alive);
         let previous = match old {
             Some(old) if put.prev_kv || put.ignore_value || self.with_previous => self.value(old.revision)?,
             _ => None,
@@ -261,7 +262,13 @@ impl Writer {
             version: old.map_or(0, |old| old.version) + 1,
             lease,
         };
-        let key = self.state.keys.push(&put.key, newest);
+        let key = match indexed {
+            Some(indexed) => {
+                indexed.push(newest);
+                indexed.key().clone()
+            }
+            None => self.state.keys.insert(&put.key, newest),
+        };
         let kv = KeyValue {
             key: key.clone(),
             create_revision: newest.create,
@@ -293,8 +300,8 @@ impl Writer {
         let keys = KeyRange::new(delete.key.clone(), delete.range_end.clone());
         let doomed: Vec<(Bytes, Newest)> = keys
             .walk(&self.state)
-            .filter(|(_, history)| history.newest.is_alive())
-            .map(|(key, history)| (key.clone(), history.newest))
+            .map(|indexed| (indexed.key().clone(), indexed.newest()))
+            .filter(|(_, newest)| newest.is_alive())
             .collect();
         let mut prev_kvs = Vec::new();
         let deleted = doomed.len() as i64;
@@ -316,7 +323,9 @@ impl Writer {
     ) -> Result<Option<KeyValue>, Error> {
         let previous = if wants_previous || self.with_previous { self.value(old.revision)? } else { None };
         let revision = transaction.next();
-        self.state.keys.push(&key, Newest { revision, create: 0, version: 0, lease: 0 });
+        if let Some(indexed) = self.state.keys.get(&key) {
+            indexed.push(Newest { revision, create: 0, version: 0, lease: 0 });
+        }
         self.detach(old.lease, &key);
         let kv = KeyValue { key, mod_revision: revision.main, ..Default::default() };
         self.keep(revision, &kv);
@@ -333,7 +342,7 @@ impl Writer {
         let record = kv.encode_to_vec();
         self.state.live_bytes += record.len() as u64;
         self.batch.put(Key::Record(revision).encode(), record);
-        self.fresh.insert(revision, kv.clone());
+        self.fresh.push((revision, kv.clone()));
     }
 
     fn attach(&mut self, lease: i64, key: Bytes) {
@@ -375,7 +384,7 @@ impl Writer {
         self.batch.remove(Key::Lease(revoke.id).encode());
         let mut transaction = self.begin();
         for key in lease.keys {
-            if let Some(old) = self.state.newest(&key) {
+            if let Some(old) = self.newest(&key) {
                 self.delete(&mut transaction, key, old, false)?;
             }
         }

@@ -104,8 +104,9 @@ impl Machine {
 
     /// The newest picture, with all its records for as long as the pin lives.
     pub fn pinned_state(&self) -> (State, Pin) {
-        let pin = self.pin.clone();
-        (self.state(), pin)
+        // No step of a compaction is between its look at the pins and its trimming.
+        let _permit = self.permit();
+        (self.state(), self.pin.clone())
     }
 
     /// Whether an alarm of this kind is raised, and the live bytes.
@@ -165,6 +166,10 @@ impl Machine {
             if !Arc::ptr_eq(&permit.state().storage, &state.storage) {
                 return Ok(true);
             }
+            // A picture may have been pinned meanwhile, and it looks at the histories that would be trimmed.
+            if self.pin.is_held() {
+                return Ok(false);
+            }
             let gone = permit.writer.trim(step.keys, compaction.target);
             permit.publish()?;
             gone
@@ -220,15 +225,12 @@ impl Machine {
     }
 
     fn picture(&self) -> Result<MachineSnapshot, codec::Error> {
-        // Under the permit, so that no step of a compaction is between its two halves.
-        let permit = self.permit();
-        let state = self.state();
-        drop(permit);
+        let (state, pin) = self.pinned_state();
         let meta = SnapshotMeta {
             last_log_id: state.position.applied.map(codec::log_id),
             last_membership: codec::stored_membership(&state.position.membership)?,
         };
-        Ok(Snapshot { meta, snapshot: SnapshotData::Picture { state: Box::new(state), _pin: self.pin.clone() } })
+        Ok(Snapshot { meta, snapshot: SnapshotData::Picture { state: Box::new(state), _pin: pin } })
     }
 
     fn apply_together(&self, entries: Vec<EntryResponder<TypeConfig>>) -> disk::Result<()> {

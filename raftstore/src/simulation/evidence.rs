@@ -93,8 +93,9 @@ type Outcome = Result<(), String>;
 /// Everything of a state that the members must agree on.
 fn state_digest(state: &State) -> Result<u64, String> {
     let mut all = Vec::new();
-    for (key, history) in state.keys.iter() {
-        for revision in history.revisions() {
+    for indexed in state.keys.iter() {
+        let key = indexed.key();
+        for revision in indexed.revisions(state.revision) {
             // What is compacted leaves each member when it has the time.
             if revision.main > state.compacted {
                 all.extend_from_slice(key);
@@ -104,9 +105,9 @@ fn state_digest(state: &State) -> Result<u64, String> {
                 all.extend_from_slice(&value.encode_to_vec());
             }
         }
-        if history.newest.is_alive() {
+        if let Some(seen) = indexed.at(state.revision) {
             all.extend_from_slice(key);
-            all.extend_from_slice(&history.newest.revision.main.to_be_bytes());
+            all.extend_from_slice(&seen.revision.main.to_be_bytes());
         }
     }
     for (id, lease) in &state.leases {

@@ -146,13 +146,15 @@ impl Cluster {
 /// What a range holds now. No key is left of a lease that has ended.
 fn within(state: &State, range: &KeyRange) -> Result<BTreeMap<Bytes, KeyValue>, String> {
     let mut found = BTreeMap::new();
-    for (key, history) in range.walk(state).filter(|(_, history)| history.newest.is_alive()) {
-        let lease = history.newest.lease;
-        if lease != 0 && !state.leases.contains_key(&lease) {
-            return Err(format!("{key:?} is there, and its lease {lease} is not"));
+    for indexed in range.walk(state) {
+        let Some(seen) = indexed.at(state.revision) else { continue };
+        let key = indexed.key();
+        let kv = state.value(seen.revision).map_err(|error| error.to_string())?;
+        let kv = kv.ok_or_else(|| format!("{key:?} has no value"))?;
+        if kv.lease != 0 && !state.leases.contains_key(&kv.lease) {
+            return Err(format!("{key:?} is there, and its lease {} is not", kv.lease));
         }
-        let kv = state.value(history.newest.revision).map_err(|error| error.to_string())?;
-        found.insert(key.clone(), kv.ok_or_else(|| format!("{key:?} has no value"))?);
+        found.insert(key.clone(), kv);
     }
     Ok(found)
 }

@@ -101,7 +101,7 @@ fn from_disk(state: &State, first: i64, last: i64, limit: usize) -> disk::Result
         }
         bytes += value.len();
         let kv = KeyValue::decode(value)?;
-        let previous = state.keys.get(&kv.key).and_then(|history| history.before(revision));
+        let previous = state.keys.get(&kv.key).and_then(|indexed| indexed.before(revision));
         let kind = if kv.version == 0 { EventType::Delete } else { EventType::Put };
         let event = Event { r#type: kind as i32, kv: Some(kv), prev_kv: None };
         let event = ChangeEvent { event, previous };
