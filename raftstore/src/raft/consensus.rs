@@ -16,6 +16,7 @@ use super::forward::{self, Fate, Forwarded, Forwarder};
 use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
+use super::proposer::{self, Proposed, Proposer};
 use super::read_index::{self, ReadIndex};
 use super::types::{Command, Peer, TypeConfig};
 use super::watch;
@@ -67,6 +68,7 @@ pub struct Consensus {
     log: Log,
     dialer: Dialer,
     leadership: watch::Sender<Leadership>,
+    proposer: Proposer,
     forwarder: Forwarder,
     read_index: ReadIndex,
     /// Rings when a leader's stream of entries breaks off.
@@ -115,6 +117,7 @@ impl Consensus {
             let elected = raft.trigger().elect(false).await;
             elected.map_err(|error| crate::Error::Consensus(error.to_string()))?;
         }
+        let (proposer, proposed) = proposer::channel();
         let (forwarder, forwarded) = forward::channel();
         let (read_index, waiters) = ReadIndex::new();
         let consensus = Arc::new(Self {
@@ -124,10 +127,12 @@ impl Consensus {
             log,
             dialer,
             leadership: watch::Sender::default(),
+            proposer,
             forwarder,
             read_index,
             broken_off: Arc::default(),
         });
+        tokio::spawn(proposer::serve(consensus.raft.clone(), proposed));
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
         tokio::spawn(read_index::serve(consensus.clone(), waiters));
         tokio::spawn(follow_leadership(consensus.clone()));
@@ -260,7 +265,7 @@ impl Consensus {
     /// Appends to this member's log if it leads, and waits until the command is applied.
     async fn append(&self, command: Command) -> Result<(wire::Outcome, u64), NotTaken> {
         let (responder, response) = ProgressResponder::complete_only();
-        let sent = self.raft.client_write_ff(command, Some(responder)).await;
+        let sent = self.proposer.send(Proposed { command, responder }).await;
         sent.map_err(|_| NotTaken::Refused(Refusal::Stopped))?;
         match response.await.map_err(|_| NotTaken::Refused(Refusal::Stopped))? {
             Ok(response) => Ok((response.data.0, response.log_id.index)),

@@ -15,6 +15,7 @@ mod members;
 mod network;
 pub(crate) mod off_thread;
 mod peer_door;
+mod proposer;
 mod read_index;
 mod snapshot;
 mod snapshot_receiver;

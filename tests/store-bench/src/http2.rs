@@ -1,12 +1,13 @@
 //! gRPC calls on HTTP/2 with as little as possible, so that the machine is the servers': frames are put together and
 //! taken apart in two buffers, headers are encoded once, and many calls share one write and one read.
 //!
-//! The server is told to use no table of headers, so nothing has to be remembered of headers that are not looked at. A
-//! call went well if a whole message came before its end: a gRPC server that refuses sends none (gRPC over HTTP/2,
+//! As other clients do, it spells a call's headers out once a connection and names them by their places in the server's
+//! table from then on. Headers of answers are not looked at. A call went well if a whole message came before its end: a gRPC server that refuses sends none (gRPC over HTTP/2,
 //! "Trailers-Only").
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,14 +45,19 @@ mod flag {
 }
 
 mod setting {
-    pub const HEADER_TABLE_SIZE: u16 = 1;
     pub const ENABLE_PUSH: u16 = 2;
     pub const INITIAL_WINDOW_SIZE: u16 = 4;
 }
 
-/// The headers of a call, encoded (RFC 7541: fields of the static table, and literals that are not remembered).
+/// The headers of a call, encoded (RFC 7541).
 #[derive(Clone)]
-pub struct Headers(Vec<u8>);
+pub struct Headers {
+    /// Which the server shall remember.
+    spelled_out: Rc<[u8]>,
+}
+
+/// Those that were spelled out last, by their places: fields of the static table, then the newest of the server's own.
+const AGAIN: &[u8] = &[0x83, 0x86, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62];
 
 impl Headers {
     pub fn new(address: SocketAddr, path: &str) -> Self {
@@ -61,16 +67,16 @@ impl Headers {
             block.push(text.len() as u8);
             block.extend_from_slice(text.as_bytes());
         };
-        block.push(0x04); // :path
+        block.push(0x40 | 4); // :path
         string(&mut block, path);
-        block.push(0x01); // :authority
+        block.push(0x40 | 1); // :authority
         string(&mut block, &address.to_string());
-        block.extend_from_slice(&[0x0f, 31 - 15]); // content-type
+        block.push(0x40 | 31); // content-type
         string(&mut block, "application/grpc");
-        block.push(0x00);
+        block.push(0x40);
         string(&mut block, "te");
         string(&mut block, "trailers");
-        Self(block)
+        Self { spelled_out: block.into() }
     }
 }
 
@@ -87,6 +93,8 @@ pub struct Connection {
     out: BytesMut,
     read: BytesMut,
     next_stream: u32,
+    /// The headers that were spelled out last.
+    remembered: Option<Rc<[u8]>>,
     /// Bytes of messages that may be sent.
     window: i64,
     /// Frames that wait for it: their bytes of messages, themselves.
@@ -109,8 +117,7 @@ impl Connection {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut out = BytesMut::from(PREFACE);
-        let settings =
-            [(setting::HEADER_TABLE_SIZE, 0), (setting::ENABLE_PUSH, 0), (setting::INITIAL_WINDOW_SIZE, WINDOW)];
+        let settings = [(setting::ENABLE_PUSH, 0), (setting::INITIAL_WINDOW_SIZE, WINDOW)];
         frame(&mut out, settings.len() * 6, kind::SETTINGS, 0, 0);
         for (name, value) in settings {
             out.put_u16(name);
@@ -123,6 +130,7 @@ impl Connection {
             out,
             read: BytesMut::with_capacity(1 << 20),
             next_stream: 1,
+            remembered: None,
             window: FIRST_WINDOW,
             waiting: VecDeque::new(),
             received: 0,
@@ -135,9 +143,14 @@ impl Connection {
     pub fn begin(&mut self, headers: &Headers, message: &[u8], is_last: bool) -> u32 {
         let id = self.next_stream;
         self.next_stream += 2;
-        let mut call = BytesMut::with_capacity(2 * HEAD + headers.0.len() + message.len());
-        frame(&mut call, headers.0.len(), kind::HEADERS, flag::END_HEADERS, id);
-        call.extend_from_slice(&headers.0);
+        let is_known = self.remembered.as_ref().is_some_and(|known| Rc::ptr_eq(known, &headers.spelled_out));
+        if !is_known {
+            self.remembered = Some(headers.spelled_out.clone());
+        }
+        let block = if is_known { AGAIN } else { &headers.spelled_out };
+        let mut call = BytesMut::with_capacity(2 * HEAD + block.len() + message.len());
+        frame(&mut call, block.len(), kind::HEADERS, flag::END_HEADERS, id);
+        call.extend_from_slice(block);
         let mut parts = message.chunks(MAX_FRAME).peekable();
         while let Some(part) = parts.next() {
             let flags = if is_last && parts.peek().is_none() { flag::END_STREAM } else { 0 };
