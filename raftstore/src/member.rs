@@ -11,12 +11,11 @@ use keelson_process::supervision::{Spec, supervise};
 use keelson_process::{Process, Shutdown};
 use keelson_wire::raft as wire;
 use keelson_wire::raft::command::Change;
-use tonic::service::Routes;
 
 use crate::Error;
 use crate::bootstrap::{Beginning, begin};
 use crate::disk::{DataDirectory, StateDirectory};
-use crate::doors::{Door, DoorTls, Lanes, Requests, client_routes, listen};
+use crate::doors::{Answers, Door, DoorTls, Lanes, Requests, Services, listen};
 use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
@@ -258,7 +257,7 @@ async fn open_doors(
     name: &'static str,
     urls: &[String],
     tls: Option<DoorTls>,
-    routes: &Routes,
+    answers: &impl Answers,
     places: usize,
     shutdown: &Shutdown,
 ) -> Result<Vec<SocketAddr>, Error> {
@@ -272,7 +271,7 @@ async fn open_doors(
             (true, None) => return Err(Error::Options(format!("{url} needs certificate, key and CA files"))),
         };
         let door = Door { name, address, tls, lanes: lanes.clone() };
-        let listening = listen(door, routes.clone(), shutdown.clone()).await;
+        let listening = listen(door, answers.clone(), shutdown.clone()).await;
         bound.push(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
     }
     Ok(bound)
@@ -285,9 +284,8 @@ async fn open_peer_doors(
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
     let tls = door_tls(peer_files(options)?, &options.peer_cert_allowed_cn)?;
-    let routes = Routes::new(entrance.clone());
     let places = PEER_CONNECTIONS.min(descriptors / 8);
-    open_doors("peer", &options.listen_peer_urls, tls, &routes, places, shutdown).await.map(drop)
+    open_doors("peer", &options.listen_peer_urls, tls, entrance, places, shutdown).await.map(drop)
 }
 
 async fn open_client_doors(
@@ -310,10 +308,10 @@ async fn open_client_doors(
         fragment_bytes: options.max_request_bytes as usize,
         header: Arc::new(move |revision| header.header(revision)),
     };
-    let routes = client_routes(requests.clone(), settings);
+    let services = Services::new(requests, settings);
     // The rest is for the peers, and for the files of the log and of the state.
     let places = (options.max_connections as usize).min(descriptors / 2);
-    open_doors("client", &options.listen_client_urls, tls, &routes, places, shutdown).await
+    open_doors("client", &options.listen_client_urls, tls, &services, places, shutdown).await
 }
 
 async fn serve_metrics(options: &Options, process: &Process) -> Result<(), Error> {

@@ -1,7 +1,10 @@
-//! The messages that Keelson's processes exchange: generated from the files under `proto/`, nothing else.
+//! The messages that Keelson's processes exchange: generated from the files under `proto/`, and the codec
+//! that their services share.
 
 // Comments in .proto files are lists in their own form, which the generator does not indent as rustdoc wants.
 #![allow(clippy::doc_lazy_continuation)]
+
+pub mod codec;
 
 /// The API server's gRPC door.
 pub mod api {

@@ -1,4 +1,4 @@
-//! One connection of a door: it holds a place as long as it lives, and writes together what is said together.
+//! What one connection says, written together where it is said together.
 //!
 //! The HTTP/2 layer flushes as soon as it has a frame. When many streams have something to say at one moment (a change that
 //! many watch, answers to one batch of writes), that is a system call for each, which costs more than all that led to it.
@@ -9,9 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
-
-use super::lanes::Seat;
 
 /// What waits for a flush, at most. More goes out at once.
 const TOGETHER: usize = 32 << 10;
@@ -25,12 +22,11 @@ pub struct Connection<Stream> {
     written: usize,
     /// The others had their turn before this flush.
     has_yielded: bool,
-    _seat: Seat,
 }
 
 impl<Stream> Connection<Stream> {
-    pub fn new(stream: Stream, seat: Seat) -> Self {
-        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false, _seat: seat }
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false }
     }
 }
 
@@ -49,14 +45,6 @@ impl<Stream: AsyncWrite + Unpin> Connection<Stream> {
             self.waiting = Vec::new();
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<Stream: Connected> Connected for Connection<Stream> {
-    type ConnectInfo = Stream::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 

@@ -68,10 +68,6 @@ impl Lanes {
 }
 
 impl Seat {
-    pub fn is_home(&self) -> bool {
-        self.is_home
-    }
-
     pub fn handle(&self) -> &Handle {
         match self.lanes.side() {
             Some(side) if !self.is_home => side.handle(),
@@ -113,12 +109,12 @@ mod tests {
         let lanes = Lanes::new(8);
         let mut seats: Vec<Seat> = (0..8).map(|_| lanes.seat().expect("a place")).collect();
         assert!(lanes.seat().is_none(), "all are taken");
-        let homes: Vec<bool> = seats.iter().map(Seat::is_home).collect();
+        let homes: Vec<bool> = seats.iter().map(|seat| seat.is_home).collect();
         assert_eq!(homes, [true, true, true, true, false, true, false, true]);
         let thread = seats[4].handle().spawn(async { std::thread::current().name().map(str::to_owned) });
         assert_eq!(thread.await.expect("it runs").as_deref(), Some("side-lane"));
         // Who leaves makes room.
         seats.drain(..3);
-        assert!(lanes.seat().is_some_and(|seat| seat.is_home()));
+        assert!(lanes.seat().is_some_and(|seat| seat.is_home));
     }
 }

@@ -6,29 +6,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keelson_process::Shutdown;
 use keelson_process::identity::Identity;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::Connected;
 
-use super::connection::Connection;
 use super::lanes::{Lanes, Seat};
+use super::serving::{Answers, serve};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes that are under way at once; more connections wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-const MAX_STREAMS: u32 = 20_000;
 /// What every HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; PREFACE_LENGTH] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_LENGTH: usize = 24;
@@ -52,31 +45,33 @@ pub struct DoorTls {
 }
 
 /// Binds the door and serves it until the shutdown. Returns the bound address at once.
-pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Result<SocketAddr> {
+pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(door.address).await?;
     let bound = listener.local_addr()?;
     let Door { name, lanes, .. } = door;
+    let ending = shutdown.clone();
     match door.tls {
         None => {
-            let servers = Arc::new(Servers::<TcpStream>::new(name, routes, shutdown.clone()));
-            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat| {
-                let servers = servers.clone();
+            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
+                let (answers, ending) = (answers.clone(), ending.clone());
                 async move {
                     if speaks_http2(&stream).await {
-                        servers.serve(stream, seat).await;
+                        drop(slot);
+                        serve(stream, seat, answers, ending).await;
                     }
                 }
             }));
         }
         Some(tls) => {
-            let servers = Arc::new(Servers::<TlsStream<TcpStream>>::new(name, routes, shutdown.clone()));
             let acceptor = TlsAcceptor::from(tls.config);
             let allowed: Arc<[String]> = tls.allowed.into();
-            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat| {
-                let (acceptor, allowed, servers) = (acceptor.clone(), allowed.clone(), servers.clone());
+            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
+                let (acceptor, allowed) = (acceptor.clone(), allowed.clone());
+                let (answers, ending) = (answers.clone(), ending.clone());
                 async move {
                     if let Some(stream) = handshake(name, &acceptor, &allowed, stream).await {
-                        servers.serve(stream, seat).await;
+                        drop(slot);
+                        serve(stream, seat, answers, ending).await;
                     }
                 }
             }));
@@ -85,57 +80,12 @@ pub async fn listen(door: Door, routes: Routes, shutdown: Shutdown) -> io::Resul
     Ok(bound)
 }
 
-type Accepted<Stream> = mpsc::Sender<io::Result<Connection<Stream>>>;
-
-/// The servers of one door's connections: one for each lane, begun when its first connection comes.
-struct Servers<Stream> {
-    door: &'static str,
-    routes: Routes,
-    shutdown: Shutdown,
-    home: OnceLock<Accepted<Stream>>,
-    side: OnceLock<Accepted<Stream>>,
-}
-
-impl<Stream: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static> Servers<Stream> {
-    fn new(door: &'static str, routes: Routes, shutdown: Shutdown) -> Self {
-        Self { door, routes, shutdown, home: OnceLock::new(), side: OnceLock::new() }
-    }
-
-    /// Called on the seat's lane.
-    async fn serve(&self, stream: Stream, seat: Seat) {
-        let lane = if seat.is_home() { &self.home } else { &self.side };
-        let accepted = lane.get_or_init(|| self.begin()).clone();
-        // The server has ended when nobody takes it.
-        let _ = accepted.send(Ok(Connection::new(stream, seat))).await;
-    }
-
-    fn begin(&self) -> Accepted<Stream> {
-        let (accepted, incoming) = mpsc::channel(16);
-        let server = Server::builder()
-            .tcp_nodelay(true)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .max_concurrent_streams(MAX_STREAMS)
-            .initial_stream_window_size(2 << 20)
-            .initial_connection_window_size(8 << 20)
-            .add_routes(self.routes.clone());
-        let ended = self.shutdown.begun_owned();
-        tokio::spawn(report(self.door, server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), ended)));
-        accepted
-    }
-}
-
-async fn report(door: &'static str, serving: impl Future<Output = Result<(), tonic::transport::Error>>) {
-    if let Err(error) = serving.await {
-        tracing::error!(%error, door, "a door has closed");
-    }
-}
-
 async fn accept<Welcome>(
     door: &'static str,
     listener: TcpListener,
     shutdown: Shutdown,
     lanes: Arc<Lanes>,
-    welcome: impl Fn(TcpStream, Seat) -> Welcome + Clone + Send + 'static,
+    welcome: impl Fn(TcpStream, Seat, OwnedSemaphorePermit) -> Welcome + Clone + Send + 'static,
 ) where
     Welcome: Future<Output = ()> + Send + 'static,
 {
@@ -169,9 +119,8 @@ async fn accept<Welcome>(
         }
         let (lane, welcome) = (seat.handle().clone(), welcome.clone());
         lane.spawn(async move {
-            let _slot = slot;
             match seat.take(stream) {
-                Ok(stream) => welcome(stream, seat).await,
+                Ok(stream) => welcome(stream, seat, slot).await,
                 Err(error) => tracing::warn!(%error, door, "a connection could not change its thread"),
             }
         });

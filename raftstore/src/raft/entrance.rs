@@ -4,22 +4,19 @@
 //! ([`novelty`](crate::novelty)); but nothing of Raft is answered before that is known: a member that has lost its data
 //! would vote a second time, and would count for entries that it no longer has.
 
-use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
+use hyper::body::Incoming;
+use keelson_wire::codec::FittingCodec;
 use keelson_wire::raft as wire;
 use keelson_wire::raft::raft_server::RaftServer;
-use tonic::body::Body;
-use tonic::codegen::http;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
-use tower::Service;
+use tower::Service as _;
 
 use super::peer_door::PeerDoor;
+use crate::doors::{Answer, Answers};
 
 /// Cheap to clone: all clones open together.
 #[derive(Clone)]
@@ -41,29 +38,15 @@ impl Entrance {
     }
 }
 
-impl NamedService for Entrance {
-    const NAME: &'static str = <RaftServer<PeerDoor> as NamedService>::NAME;
-}
-
-type Answered = Result<http::Response<Body>, Infallible>;
-
-impl Service<http::Request<Body>> for Entrance {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+impl Answers for Entrance {
+    fn answer(&self, request: hyper::Request<Incoming>) -> Answer {
         if let Some(door) = self.door.get() {
             return door.clone().call(request);
         }
         let young = self.is_young.then_some(Young { cluster_id: self.cluster_id });
         Box::pin(async move {
             match young.filter(|_| request.uri().path().ends_with("/Identify")) {
-                Some(young) => Ok(Grpc::new(ProstCodec::default()).unary(young, request).await),
+                Some(young) => Ok(Grpc::new(FittingCodec::default()).unary(young, request).await),
                 None => Ok(Status::unavailable("this member is starting").into_http()),
             }
         })
