@@ -171,7 +171,10 @@ impl Machine {
         };
         reached(Point::DuringCompaction);
         let freed = Compaction::remove(state.storage.as_ref(), &gone, step.reached)?;
-        self.permit().writer.forget_bytes(freed);
+        let mut permit = self.permit();
+        permit.writer.forget_bytes(freed);
+        // What grows next is weighed by it, and perhaps nothing comes before.
+        permit.show()?;
         Ok(true)
     }
 
