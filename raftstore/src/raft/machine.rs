@@ -210,6 +210,16 @@ impl Machine {
         self.states.lock().begin()
     }
 
+    /// From now on this one outlives the process, until it is installed or let go, or another one is kept.
+    pub fn keep_state(&self, next: &NextState) -> disk::Result<()> {
+        self.states.lock().keep(next)
+    }
+
+    /// What an earlier process kept, once.
+    pub fn take_kept_state(&self) -> disk::Result<Option<NextState>> {
+        self.states.lock().take_kept()
+    }
+
     fn install(&self, next: &NextState) -> disk::Result<()> {
         next.storage.sync()?;
         let state = State::load(next.storage.clone())?;
