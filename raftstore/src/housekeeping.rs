@@ -28,10 +28,11 @@ pub enum Retention {
     Revisions(i64),
 }
 
-/// Pure: finds the revision that is old enough.
+/// Pure: finds the revision that is old enough. Every member looks, and the leader's word counts: one that comes to lead
+/// knows what is old.
 pub struct AutoCompaction {
     retention: Retention,
-    /// Revisions and when they were the newest, oldest first.
+    /// Revisions and when they were the newest, oldest first; of those that are old enough, the last one.
     seen: VecDeque<(Instant, i64)>,
 }
 
@@ -55,11 +56,12 @@ impl AutoCompaction {
                 if is_due {
                     self.seen.push_back((now, revision));
                 }
-                let mut target = None;
-                while self.seen.front().is_some_and(|(seen, _)| now - *seen >= kept) {
-                    target = self.seen.pop_front().map(|(_, revision)| revision);
+                let is_old = |look: Option<&(Instant, i64)>| look.is_some_and(|(seen, _)| now - *seen >= kept);
+                while is_old(self.seen.get(1)) {
+                    self.seen.pop_front();
                 }
-                target?
+                // It stays: if nothing comes of it now, the next turn tries again.
+                self.seen.front().filter(|look| is_old(Some(look))).map(|(_, revision)| *revision)?
             }
         };
         (target > compacted).then_some(target)
@@ -72,19 +74,26 @@ pub struct Housekeeper {
     /// Entries applied since the last checkpoint that make one due.
     checkpoint_entries: u64,
     checkpointed: (Instant, u64),
+    /// What was applied when this life began. A checkpoint of no more than that is no news to openraft.
+    begun: u64,
 }
 
 impl Housekeeper {
     pub fn new(consensus: Arc<Consensus>, retention: Retention, checkpoint_entries: u64) -> Self {
-        let checkpointed = (Instant::now(), consensus.machine().applied_index());
-        Self { consensus, auto_compaction: AutoCompaction::new(retention), checkpoint_entries, checkpointed }
+        let begun = consensus.machine().applied_index();
+        // What earlier lives applied counts, too: one that ends again and again would never let its log go. The last
+        // checkpoint that let some of it go was at least so far behind that.
+        let checkpointed = consensus.log().purged().saturating_add(consensus.settings().kept_entries).min(begun);
+        let auto_compaction = AutoCompaction::new(retention);
+        Self { consensus, auto_compaction, checkpoint_entries, checkpointed: (Instant::now(), checkpointed), begun }
     }
 
     async fn checkpoint(&mut self) -> Result<(), BoxError> {
         let applied = self.consensus.machine().applied_index();
         let (when, index) = self.checkpointed;
         let entries = applied.saturating_sub(index);
-        if entries >= self.checkpoint_entries || (entries > 0 && when.elapsed() >= CHECKPOINT_EVERY) {
+        let is_due = entries >= self.checkpoint_entries || (entries > 0 && when.elapsed() >= CHECKPOINT_EVERY);
+        if is_due && applied > self.begun {
             self.consensus.checkpoint().await?;
             self.checkpointed = (Instant::now(), applied);
         }
@@ -102,12 +111,9 @@ impl Housekeeper {
             Ok::<_, crate::disk::Error>(())
         })
         .await??;
-        if !self.consensus.leadership().is_leader {
-            self.auto_compaction.seen.clear();
-            return Ok(());
-        }
         let state = self.consensus.machine().state();
-        if let Some(revision) = self.auto_compaction.due(Instant::now(), state.revision, state.compacted) {
+        let due = self.auto_compaction.due(Instant::now(), state.revision, state.compacted);
+        if let Some(revision) = due.filter(|_| self.consensus.leadership().is_leader) {
             let compaction = Change::Compaction(CompactionRequest { revision, physical: false });
             self.propose(compaction).await;
         }
@@ -159,6 +165,35 @@ mod tests {
         assert_eq!(compaction.due(at(100), 30, 0), Some(10));
         assert_eq!(compaction.due(at(101), 30, 10), None);
         assert_eq!(compaction.due(at(150), 40, 10), Some(20));
+        // Nothing came of it: a follower has no say, and a leader may be refused.
+        assert_eq!(compaction.due(at(151), 40, 10), Some(20));
+        assert_eq!(compaction.due(at(152), 40, 20), None);
+        // Nobody looked for a long time. What was the newest then is old, and what came since may be young.
+        assert_eq!(compaction.due(at(1_000), 90, 20), Some(40));
+        assert_eq!(compaction.due(at(1_099), 99, 40), None);
+        assert_eq!(compaction.due(at(1_100), 99, 40), Some(90));
+    }
+
+    /// A look is of a moment: what is written after it is younger than it, whatever the times of the turns.
+    #[test]
+    fn what_is_younger_than_the_time_is_never_compacted() {
+        let start = Instant::now();
+        let kept = Duration::from_millis(1_000);
+        let mut compaction = AutoCompaction::new(Retention::Time(kept));
+        let mut compacted = 0;
+        // A revision each millisecond, a turn now and then.
+        let turns = (0..200_u64).scan(0, |now, turn| {
+            *now += [1, 40, 7, 350, 99, 101, 1_200][(turn % 7) as usize];
+            Some(*now)
+        });
+        for now in turns {
+            let revision = i64::try_from(now).expect("small");
+            if let Some(target) = compaction.due(start + Duration::from_millis(now), revision, compacted) {
+                assert!(target <= revision - 1_000, "at {revision}");
+                compacted = target;
+            }
+        }
+        assert!(compacted > 20_000, "{compacted}");
     }
 
     #[test]

@@ -167,16 +167,20 @@ fn start_roles(process: &Process, options: &Options, consensus: &Arc<Consensus>,
 
 fn retention(options: &Options) -> Result<Retention, Error> {
     let text = options.auto_compaction_retention.as_str();
-    let invalid = || Error::Options(format!("--auto-compaction-retention: {text:?} is no time and no number"));
-    if text.is_empty() || text == "0" {
-        return Ok(Retention::Everything);
-    }
-    match options.auto_compaction_mode {
-        CompactionMode::Revision => Ok(Retention::Revisions(text.parse().map_err(|_| invalid())?)),
-        CompactionMode::Periodic => match text.parse::<u64>() {
-            Ok(hours) => Ok(Retention::Time(Duration::from_secs(hours.saturating_mul(3600)))),
-            Err(_) => Ok(Retention::Time(duration(text).ok_or_else(invalid)?)),
-        },
+    let revisions = |text: &str| text.parse::<u32>().ok().map(|kept| Retention::Revisions(kept.into()));
+    let time = |text: &str| match text.parse::<u64>() {
+        Ok(hours) => Some(Retention::Time(Duration::from_secs(hours.saturating_mul(3600)))),
+        Err(_) => duration(text).map(Retention::Time),
+    };
+    let retention = match options.auto_compaction_mode {
+        _ if text.is_empty() => Some(Retention::Everything),
+        CompactionMode::Revision => revisions(text),
+        CompactionMode::Periodic => time(text),
+    };
+    match retention {
+        Some(Retention::Revisions(0) | Retention::Time(Duration::ZERO)) => Ok(Retention::Everything),
+        Some(retention) => Ok(retention),
+        None => Err(Error::Options(format!("--auto-compaction-retention: {text:?} is no time and no number"))),
     }
 }
 
@@ -340,4 +344,36 @@ fn register_metrics(process: &Process, consensus: &Arc<Consensus>) {
     let hub = consensus.machine().hub();
     metrics.register("watch_streams", "Open watch streams", hub.streams.clone());
     metrics.register("watches", "Open watches", hub.watches.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn retentions_are_read_as_etcd_reads_them() {
+        let hours = |hours: u64| Some(Retention::Time(Duration::from_secs(hours * 3600)));
+        let table = [
+            ("periodic", "", Some(Retention::Everything)),
+            ("periodic", "0", Some(Retention::Everything)),
+            ("periodic", "0s", Some(Retention::Everything)),
+            ("periodic", "1", hours(1)),
+            ("periodic", "24h", hours(24)),
+            ("periodic", "1s", Some(Retention::Time(Duration::from_secs(1)))),
+            ("periodic", "-1", None),
+            ("periodic", "soon", None),
+            ("revision", "0", Some(Retention::Everything)),
+            ("revision", "1000", Some(Retention::Revisions(1000))),
+            ("revision", "1h", None),
+            ("revision", "-1", None),
+        ];
+        for (mode, text, expected) in table {
+            let mode_flag = format!("--auto-compaction-mode={mode}");
+            let retention_flag = format!("--auto-compaction-retention={text}");
+            let options = Options::parse_from(["raftstore", &mode_flag, &retention_flag]);
+            assert_eq!(retention(&options).ok(), expected, "{mode} {text}");
+        }
+    }
 }

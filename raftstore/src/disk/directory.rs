@@ -3,7 +3,7 @@
 //! ```text
 //! <data-dir>/member.json   format, cluster and member id, the name of the state database in use
 //! <data-dir>/log/          the Raft log's journal; log-<n>/ after a recovery
-//! <data-dir>/state-<n>/    the replicated state; n grows when it is replaced as a whole
+//! <data-dir>/state-<n>/    the replicated state; n grows when it is replaced as a whole. A second one may be on its way
 //! ```
 //! `member.json` is replaced in one step, so a crash leaves the old state in use or the new one, never half of one. A
 //! restore writes it last; until then the directory holds `restore-unfinished`, and no member starts on it.
@@ -39,6 +39,9 @@ struct Description {
     identity: Identity,
     state: u64,
     log: u64,
+    /// A state that is being received. It may be anything; who takes it up looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<u64>,
 }
 
 /// The database of the replicated state.
@@ -88,7 +91,8 @@ impl DataDirectory {
     }
 
     fn of(root: &Path, description: Description) -> Self {
-        Self { root: root.to_owned(), newest: description.state, description }
+        let newest = description.state.max(description.kept.unwrap_or(0));
+        Self { root: root.to_owned(), newest, description }
     }
 
     /// The directory as it is, for work while no member runs on it: nothing is made and nothing is tidied up.
@@ -128,7 +132,7 @@ impl DataDirectory {
             File::open(root)?.sync_all()
         };
         marked().map_err(failed("write into"))?;
-        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
+        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0, kept: None };
         Ok(Self::of(root, description))
     }
 
@@ -152,6 +156,7 @@ impl DataDirectory {
         std::fs::copy(self.root.join(FILE), kept.join(FILE)).map_err(failed(&kept))?;
         self.description.identity = identity;
         self.description.state = self.newest;
+        self.description.kept = None;
         self.description.log += 1;
         self.save()?;
         for old in [old_state, old_log] {
@@ -210,7 +215,7 @@ impl DataDirectory {
                 advice: "give this member an empty --data-dir of its own",
             });
         }
-        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0 };
+        let description = Description { format: FORMAT, identity: identity.clone(), state: 1, log: 0, kept: None };
         let directory = Self::of(root, description);
         directory.save()?;
         Ok(directory)
@@ -244,13 +249,43 @@ impl DataDirectory {
 
     /// From now on this state is the state. It must have been synced.
     pub fn adopt_state(&mut self, number: u64) -> Result<()> {
-        let old = std::mem::replace(&mut self.description.state, number);
-        if let Err(error) = self.save() {
-            self.description.state = old;
-            return Err(error);
-        }
-        remove_state(&self.state_path(old));
+        let old = self.description.clone();
+        self.description.state = number;
+        self.description.kept.take_if(|kept| *kept == number);
+        self.save_or(&old)?;
+        remove_state(&self.state_path(old.state));
         Ok(())
+    }
+
+    /// From now on a restart leaves this state alone. It must have been begun.
+    pub fn keep_state(&mut self, number: u64) -> Result<()> {
+        let old = self.description.clone();
+        self.description.kept = Some(number);
+        self.save_or(&old)
+    }
+
+    /// The state that was kept before this directory was opened, once, and its number. Should it be damaged in a way that
+    /// ends this process, the next one does not open it again.
+    pub fn take_kept_state(&mut self, cache: u64) -> Result<Option<(u64, State)>> {
+        let old = self.description.clone();
+        let Some(number) = self.description.kept.take() else { return Ok(None) };
+        self.save_or(&old)?;
+        let path = self.state_path(number);
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        match open(&path, cache) {
+            Ok(state) => Ok(Some((number, state))),
+            Err(error) => {
+                remove_state(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Saves the description, or takes the old one back.
+    fn save_or(&mut self, old: &Description) -> Result<()> {
+        self.save().inspect_err(|_| self.description = old.clone())
     }
 
     pub fn root(&self) -> &Path {
@@ -274,13 +309,15 @@ impl DataDirectory {
         write().map_err(|source| Error::File { what: "write", path: path.clone(), source })
     }
 
-    /// Old states, and those that a crash left half made.
+    /// Old states, and those that a crash left half made, but for the one that is kept.
     fn remove_unused(&self) {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let number = name.strip_prefix("state-").and_then(|number| number.parse::<u64>().ok());
-            if let Some(number) = number.filter(|number| *number != self.description.state) {
+            let is_needed =
+                |number: &u64| [Some(self.description.state), self.description.kept].contains(&Some(*number));
+            if let Some(number) = number.filter(|number| !is_needed(number)) {
                 remove_state(&self.state_path(number));
             }
         }
@@ -318,8 +355,19 @@ impl States for StateDirectory {
 
     fn adopt(&mut self, next: &NextState) -> Result<()> {
         // Before: after an error nobody knows which state is in use until the next start.
-        next.keep();
+        next.stay();
         self.directory.adopt_state(next.number)
+    }
+
+    fn keep(&mut self, next: &NextState) -> Result<()> {
+        self.directory.keep_state(next.number)?;
+        next.stay();
+        Ok(())
+    }
+
+    fn take_kept(&mut self) -> Result<Option<NextState>> {
+        let kept = self.directory.take_kept_state(self.cache)?;
+        Ok(kept.map(|(number, state)| NextState::new(number, Arc::new(state), Some(self.directory.state_path(number)))))
     }
 }
 
@@ -411,5 +459,47 @@ mod tests {
         states.adopt(&adopted).expect("adopted");
         drop(adopted);
         assert_eq!(there(), [false, true]);
+    }
+
+    #[test]
+    fn a_state_that_is_kept_is_there_after_a_restart_once() {
+        let root = tempfile::tempdir().expect("a directory");
+        let open = || {
+            let directory = DataDirectory::open(root.path(), &identity(1)).expect("a directory");
+            StateDirectory::new(directory, 1 << 20)
+        };
+        let there = || [2, 3, 4].map(|number| root.path().join(format!("state-{number}")).exists());
+        let mut states = open();
+        assert!(states.take_kept().expect("read").is_none());
+        let (first, second) = (states.begin().expect("one"), states.begin().expect("another"));
+        states.keep(&first).expect("kept");
+        // One is kept at a time. The other is let go by who began it.
+        states.keep(&second).expect("kept");
+        first.let_go();
+        drop((first, second, states));
+        assert_eq!(there(), [false, true, false]);
+
+        let mut states = open();
+        assert_eq!(there(), [false, true, false]);
+        let kept = states.take_kept().expect("read").expect("it is there");
+        assert!(states.take_kept().expect("read").is_none());
+        let next = states.begin().expect("the next");
+        assert_eq!(there(), [false, true, true], "their places are not the same");
+        drop(next);
+        // Should what was kept end this process, the next one does not take it up again.
+        std::mem::forget(kept);
+        drop(states);
+        let mut states = open();
+        assert_eq!(there(), [false; 3]);
+        assert!(states.take_kept().expect("read").is_none());
+
+        // Adopted, it is the state and no longer kept.
+        let adopted = states.begin().expect("one");
+        states.keep(&adopted).expect("kept");
+        states.adopt(&adopted).expect("adopted");
+        drop((adopted, states));
+        let mut states = open();
+        assert!(states.take_kept().expect("read").is_none());
+        assert_eq!(there(), [true, false, false]);
     }
 }

@@ -91,6 +91,7 @@ pub struct MemoryStates(Arc<Mutex<Places>>);
 struct Places {
     used: Arc<State>,
     begun: BTreeMap<u64, Arc<State>>,
+    kept: Option<u64>,
     newest: u64,
 }
 
@@ -101,7 +102,7 @@ fn opened(storage: MemoryStorage) -> Arc<State> {
 impl Default for MemoryStates {
     fn default() -> Self {
         let used = opened(MemoryStorage::default());
-        Self(Arc::new(Mutex::new(Places { used, begun: BTreeMap::new(), newest: 0 })))
+        Self(Arc::new(Mutex::new(Places { used, begun: BTreeMap::new(), kept: None, newest: 0 })))
     }
 }
 
@@ -109,7 +110,8 @@ impl MemoryStates {
     pub fn crash(&self, random: &mut StdRng) {
         let mut places = self.0.lock();
         places.used = opened(places.used.inner.survived(random));
-        places.begun.clear();
+        let kept = places.kept.and_then(|kept| Some((kept, places.begun.remove(&kept)?)));
+        places.begun = kept.map(|(kept, state)| (kept, opened(state.inner.survived(random)))).into_iter().collect();
     }
 }
 
@@ -130,6 +132,18 @@ impl States for MemoryStates {
         let mut places = self.0.lock();
         // An adopted place that is gone is a directory that is not there: it reads as an empty database.
         places.used = places.begun.remove(&next.number).unwrap_or_else(|| opened(MemoryStorage::default()));
+        places.kept.take_if(|kept| *kept == next.number);
         Ok(())
+    }
+
+    fn keep(&mut self, next: &NextState) -> Result<()> {
+        self.0.lock().kept = Some(next.number);
+        Ok(())
+    }
+
+    fn take_kept(&mut self) -> Result<Option<NextState>> {
+        let mut places = self.0.lock();
+        let kept = places.kept.take().and_then(|kept| Some((kept, places.begun.get(&kept)?.clone())));
+        Ok(kept.map(|(number, storage)| NextState::new(number, storage, None)))
     }
 }

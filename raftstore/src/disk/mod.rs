@@ -103,9 +103,17 @@ pub trait States: Send {
 
     /// From now on this one is the one in use. It must have been synced.
     fn adopt(&mut self, next: &NextState) -> Result<()>;
+
+    /// From now on this one is left behind when the process ends, however it ends, until it is adopted or
+    /// [let go](NextState::let_go), or another one is kept.
+    fn keep(&mut self, next: &NextState) -> Result<()>;
+
+    /// The one that an earlier process kept, once: as if it had just been begun. Nobody knows what is in it.
+    fn take_kept(&mut self) -> Result<Option<NextState>>;
 }
 
-/// A database that may take the place of the one in use. One that is dropped before it was adopted leaves nothing behind.
+/// A database that may take the place of the one in use. One that is dropped before it was adopted leaves nothing behind,
+/// unless it is [kept](States::keep).
 #[derive(Clone)]
 pub struct NextState {
     number: u64,
@@ -126,9 +134,18 @@ impl NextState {
         Self { number, storage, leftover }
     }
 
-    fn keep(&self) {
+    fn stay(&self) {
+        self.set_kept(true);
+    }
+
+    /// It is kept no more.
+    pub fn let_go(&self) {
+        self.set_kept(false);
+    }
+
+    fn set_kept(&self, is_kept: bool) {
         if let Some(leftover) = &self.leftover {
-            leftover.is_kept.store(true, Ordering::Release);
+            leftover.is_kept.store(is_kept, Ordering::Release);
         }
     }
 }

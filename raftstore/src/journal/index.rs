@@ -69,10 +69,10 @@ impl Index {
         found.map(|(first, place)| (*first, place.clone()))
     }
 
-    /// Takes out the segments that hold nothing of the log any more.
-    pub fn take_unused(&mut self) -> Vec<Arc<Segment>> {
-        let needed = self.runs.first_key_value().map(|(_, place)| &place.segment).or(self.segments.back());
-        let unused = needed.and_then(|needed| self.segments.iter().position(|segment| Arc::ptr_eq(segment, needed)));
-        self.segments.drain(..unused.unwrap_or(0)).collect()
+    /// Takes out the oldest segment if it holds nothing of the log any more.
+    pub fn take_unused(&mut self) -> Option<Arc<Segment>> {
+        let oldest = self.segments.front()?;
+        let needed = self.runs.first_key_value().map(|(_, place)| &place.segment).or(self.segments.back())?;
+        if Arc::ptr_eq(oldest, needed) { None } else { self.segments.pop_front() }
     }
 }

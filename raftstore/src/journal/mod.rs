@@ -3,7 +3,8 @@
 //! - A **frame** is one write: entries, the vote, a truncation, what is committed and purged. It is synced before the next
 //!   one is written, so a power cut can tear only the last frame, and that one nobody was told of.
 //! - **Segments** are files of reserved space, named by the sequence number of their first frame, which repeats the vote
-//!   and the positions: so the oldest segments can go without a rewrite. One that has gone is kept to be used again.
+//!   and the positions: so the oldest segments can go without a rewrite, one with each frame and more when no
+//!   write waits. One that has gone is kept to be used again.
 //! - **Recovery** takes up every frame in sequence. Where they end nothing may follow: a whole frame behind a broken
 //!   one shows that acknowledged data is damaged, and the member refuses to start.
 //!
@@ -137,7 +138,8 @@ impl Journal {
         if buffer.capacity() <= KEPT_BUFFER {
             self.buffer = buffer;
         }
-        self.reclaim()
+        // As fast as files are made, at least.
+        self.reclaim_step().map(drop)
     }
 
     /// A new file, or the spare one, under the name of the next frame.
@@ -159,20 +161,19 @@ impl Journal {
         Ok(segment)
     }
 
-    /// Gives back the files that the log no longer needs, but for one.
-    fn reclaim(&mut self) -> Result<()> {
-        let unused = self.index.write().take_unused();
-        for segment in unused {
-            // Whoever still reads it shall not see it change.
-            let is_spare = !self.has_spare && segment.size == self.segment_bytes && Arc::strong_count(&segment) == 1;
-            if is_spare {
-                self.files.rename(&segment.name, SPARE).map_err(self.failed("rename a file of"))?;
-                self.has_spare = true;
-            } else {
-                self.files.remove(&segment.name).map_err(self.failed("remove a file of"))?;
-            }
+    /// Gives back one of the files that the log no longer needs; false when there is none. One at a time: to take a file away
+    /// costs a disk as much as a write, a purge may leave hundreds, and no write shall wait for more than one of them.
+    pub fn reclaim_step(&mut self) -> Result<bool> {
+        let Some(segment) = self.index.write().take_unused() else { return Ok(false) };
+        // Whoever still reads it shall not see it change.
+        let is_spare = !self.has_spare && segment.size == self.segment_bytes && Arc::strong_count(&segment) == 1;
+        if is_spare {
+            self.files.rename(&segment.name, SPARE).map_err(self.failed("rename a file of"))?;
+            self.has_spare = true;
+        } else {
+            self.files.remove(&segment.name).map_err(self.failed("remove a file of"))?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -70,7 +70,7 @@ impl Journal {
             }
         }
         journal.index = Arc::new(RwLock::new(index));
-        journal.reclaim()?;
+        while journal.reclaim_step()? {}
         Ok(journal)
     }
 

@@ -156,6 +156,15 @@ fn files_go_when_the_log_is_purged_and_one_is_used_again() {
     }
     assert_eq!(names().len(), 5, "{:?}", names());
     journal.write(JournalFrame { purged: Some(log_id(next - 2)), ..JournalFrame::default() }).expect("purged");
+    assert!(names().iter().any(|name| name == "spare"), "{:?}", names());
+    // One with each frame, and one with each step between them.
+    assert_eq!(names().len(), 5, "{:?}", names());
+    journal.write(JournalFrame { vote: Some(Vote::default()), ..JournalFrame::default() }).expect("written");
+    assert_eq!(names().len(), 4, "{:?}", names());
+    assert!(journal.reclaim_step().expect("a step"));
+    assert_eq!(names().len(), 3, "{:?}", names());
+    assert!(journal.reclaim_step().expect("a step"));
+    assert!(!journal.reclaim_step().expect("nothing is left"));
     assert_eq!(names().len(), 2, "the one in use and the spare: {:?}", names());
     drop(journal);
 

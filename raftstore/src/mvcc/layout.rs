@@ -8,6 +8,7 @@
 //! h                                               the StateHead
 //! v                                               the StoredMembership
 //! c                                               how far the history is compacted on this member's disk
+//! i                                               the SnapshotReceipt of a state that is being received: it is not whole
 //! ```
 //!
 //! On the disk the records `r` are bundled, under the kind `x` (`disk::bundles`).
@@ -28,6 +29,7 @@ pub enum Key {
     Head,
     Membership,
     Compacted,
+    Receipt,
 }
 
 impl Key {
@@ -55,6 +57,7 @@ impl Key {
             Self::Head => key.push(b'h'),
             Self::Membership => key.push(b'v'),
             Self::Compacted => key.push(b'c'),
+            Self::Receipt => key.push(b'i'),
         }
         key
     }
@@ -75,6 +78,7 @@ impl Key {
             (b'h', 0) => Self::Head,
             (b'v', 0) => Self::Membership,
             (b'c', 0) => Self::Compacted,
+            (b'i', 0) => Self::Receipt,
             _ => return None,
         })
     }
@@ -107,6 +111,7 @@ mod tests {
             Key::Head,
             Key::Membership,
             Key::Compacted,
+            Key::Receipt,
         ];
         for key in keys {
             assert_eq!(Key::decode(&key.encode()), Some(key));

@@ -11,7 +11,7 @@ use keelson_wire::raft as wire;
 use prost::Message as _;
 
 use super::{Key, KeyHistory, Lease, Newest, State};
-use crate::disk::{Result, Storage};
+use crate::disk::{Error, Result, Storage};
 
 impl State {
     /// Reads the database once from its beginning to its end.
@@ -50,6 +50,12 @@ impl State {
                     state.position.membership = Arc::new(wire::StoredMembership::decode(value)?);
                 }
                 Some(Key::Compacted) => {}
+                Some(Key::Receipt) => {
+                    return Err(Error::Damaged {
+                        path: "state".into(),
+                        what: "a snapshot that was not received to its end",
+                    });
+                }
                 None => tracing::warn!(?key, "a record of an unknown kind"),
             }
         }

@@ -93,6 +93,11 @@ impl Log {
         tail.last.is_none() && tail.vote.is_none()
     }
 
+    /// The last entry that is gone, by its index; 0 if none is.
+    pub fn purged(&self) -> u64 {
+        self.tail.lock().purged.map_or(0, |purged| purged.index)
+    }
+
     async fn durably(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
         let (done, outcome) = oneshot::channel();
         self.writer.send(job(done))?;

@@ -142,6 +142,7 @@ impl LogWriter {
                     group.acknowledge_if_planted();
                     tokio::time::sleep(disk_time()).await;
                     writer.commit(group);
+                    while queue.is_empty() && writer.reclaim_step() {}
                 }
             }
         });
@@ -166,7 +167,7 @@ impl Writer {
     fn run(&mut self, queue: &mpsc::Receiver<Job>) {
         self.look_at_space();
         let mut waiting = None;
-        while let Some(first) = waiting.take().or_else(|| queue.recv().ok()) {
+        while let Some(first) = waiting.take().or_else(|| self.next(queue)) {
             let mut group = Group::default();
             waiting = self.gather(&mut group, first, || queue.try_recv().ok());
             if !group.is_empty() {
@@ -177,6 +178,32 @@ impl Writer {
                 self.commit(group);
             }
         }
+    }
+
+    /// Waits for work. Meanwhile files go that a purge has left, one at a time: who comes waits for one at most.
+    fn next(&mut self, queue: &mpsc::Receiver<Job>) -> Option<Job> {
+        loop {
+            match queue.try_recv() {
+                Ok(job) => return Some(job),
+                Err(mpsc::TryRecvError::Empty) if self.reclaim_step() => {}
+                Err(_) => return queue.recv().ok(),
+            }
+        }
+    }
+
+    fn reclaim_step(&mut self) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.journal.reclaim_step().unwrap_or_else(|error| {
+            self.fail(error.to_string());
+            false
+        })
+    }
+
+    fn fail(&mut self, cause: String) {
+        tracing::error!(cause, "the log cannot be written");
+        self.failed = Some(cause);
     }
 
     /// Takes up what is queued. A truncation begins a group of its own: the entries before it must be on the disk.
@@ -219,8 +246,7 @@ impl Writer {
             None => self.write(&mut group).map_err(|error| error.to_string()),
         };
         if let Err(cause) = &outcome {
-            tracing::error!(cause, "the log cannot be written");
-            self.failed = Some(cause.clone());
+            self.fail(cause.clone());
         }
         let answer = || outcome.clone().map_err(std::io::Error::other);
         for flushed in group.flushed {
@@ -309,5 +335,91 @@ impl Group {
             return;
         }
         self.runs.push(run);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use keelson_wire::raft::{LogId, Vote};
+
+    use super::*;
+    use crate::journal::power::PowerDirectory;
+    use crate::journal::{File, Files};
+
+    /// Takes a file away only when it is let.
+    struct Gated {
+        files: PowerDirectory,
+        begun: mpsc::Sender<()>,
+        let_one: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Files for Gated {
+        fn list(&self) -> std::io::Result<Vec<String>> {
+            self.files.list()
+        }
+
+        fn open(&self, name: &str) -> std::io::Result<Arc<dyn File>> {
+            self.files.open(name)
+        }
+
+        fn create(&self, name: &str, length: u64) -> std::io::Result<Arc<dyn File>> {
+            self.files.create(name, length)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+            self.files.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> std::io::Result<()> {
+            // Both fail when the test has no more to say: then all may go.
+            let _ = self.begun.send(());
+            let _ = self.let_one.lock().recv();
+            self.files.remove(name)
+        }
+
+        fn sync_directory(&self) -> std::io::Result<()> {
+            self.files.sync_directory()
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_purge_a_write_waits_for_few_files_and_the_rest_goes_when_nobody_writes() {
+        let files = PowerDirectory::default();
+        let (begun, has_begun) = mpsc::channel();
+        let (let_go, let_one) = mpsc::channel();
+        let gated = Gated { files: files.clone(), begun, let_one: Mutex::new(let_one) };
+        let mut journal = Journal::recover(Path::new("log"), Box::new(gated), 4 << 10).expect("new");
+        for first in 1..=40 {
+            let run = JournalRun { first, count: 1, entries: vec![b'e'; 3_000].into() };
+            journal.write(JournalFrame { runs: vec![run], ..JournalFrame::default() }).expect("written");
+        }
+        let count = || Files::list(&files).expect("listed").len();
+        assert_eq!(count(), 40, "each entry has a file of its own");
+        let writer = LogWriter::start(journal, Arc::default(), std::env::temp_dir(), 0).expect("a thread");
+
+        let (done, purged) = oneshot::channel();
+        writer.send(Job::Purge { upto: LogId { term: 1, index: 39 }, done }).expect("sent");
+        let in_time = |answer| tokio::time::timeout(Duration::from_secs(10), answer);
+        let purged = in_time(purged).await.expect("the purge waits for no file that is taken away");
+        purged.expect("answered").expect("purged");
+        // The purge's own frame made the first file the spare one. The next one is about to go, since nobody writes.
+        has_begun.recv().expect("it begins");
+        let (done, voted) = oneshot::channel();
+        writer.send(Job::Vote { vote: Vote::default(), done }).expect("sent");
+        // That one, and the one that goes with the vote's frame.
+        let_go.send(()).expect("the writer waits");
+        let_go.send(()).expect("the writer waits");
+        let voted = in_time(voted).await.expect("the vote waits for no more files");
+        voted.expect("answered").expect("written");
+        assert_eq!(count(), 38);
+
+        drop((let_go, has_begun));
+        let started = Instant::now();
+        while count() > 2 {
+            assert!(started.elapsed() < Duration::from_secs(30), "{} files are left", count());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }

@@ -176,7 +176,10 @@ impl Machine {
         };
         reached(Point::DuringCompaction);
         let freed = Compaction::remove(state.storage.as_ref(), &gone, step.reached)?;
-        self.permit().writer.forget_bytes(freed);
+        let mut permit = self.permit();
+        permit.writer.forget_bytes(freed);
+        // What grows next is weighed by it, and perhaps nothing comes before.
+        permit.show()?;
         Ok(true)
     }
 
@@ -210,6 +213,16 @@ impl Machine {
     /// An empty database that a snapshot can be received into.
     pub fn begin_state(&self) -> disk::Result<NextState> {
         self.states.lock().begin()
+    }
+
+    /// From now on this one outlives the process, until it is installed or let go, or another one is kept.
+    pub fn keep_state(&self, next: &NextState) -> disk::Result<()> {
+        self.states.lock().keep(next)
+    }
+
+    /// What an earlier process kept, once.
+    pub fn take_kept_state(&self) -> disk::Result<Option<NextState>> {
+        self.states.lock().take_kept()
     }
 
     fn install(&self, next: &NextState) -> disk::Result<()> {

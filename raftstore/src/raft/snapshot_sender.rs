@@ -1,10 +1,12 @@
-//! A snapshot on its way out: in chunks, and after a broken connection from where the other side is.
+//! A snapshot on its way out: in chunks, and after a broken connection from where the other side is, also if that was started
+//! again meanwhile.
 
 use std::time::Duration;
 
 use keelson_wire::raft as wire;
 use keelson_wire::raft::raft_client::RaftClient;
-use tonic::Status;
+use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use super::network::PeerChannel;
 use super::off_thread;
@@ -16,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(5);
 /// Attempts in a row that bring the other side nothing. After them openraft decides anew whom it sends what.
 const VAIN_ATTEMPTS: u32 = 10;
+/// One that has begun to receive and does not answer any more may be starting again, and has a part of this picture: so long
+/// it is waited for. Another picture would begin anew. The picture's records stay on this disk meanwhile.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// Sends the picture that `head` describes until it is installed. `picture` is its number, once used in this process.
 pub async fn send(
@@ -28,13 +33,19 @@ pub async fn send(
         wire::BeginSnapshotRequest { cluster_id: head.cluster_id, target: head.target, vote: head.vote, picture };
     let mut reached = 0;
     let mut vain = 0;
+    let mut heard = None;
     loop {
         let outcome = match begin(&mut client, request).await {
             Ok(begun) => {
+                heard = Some(Instant::now());
                 if begun.records > reached {
                     (reached, vain) = (begun.records, 0);
                 }
                 go_on(&mut client, head.clone(), data.clone(), begun).await
+            }
+            Err(refusal) if is_away(&refusal) && heard.is_some_and(|heard| heard.elapsed() < AWAY) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
             Err(refusal) => Err(refusal),
         };
@@ -46,6 +57,11 @@ pub async fn send(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Nobody answers there, or nobody who could tell.
+fn is_away(refusal: &Status) -> bool {
+    matches!(refusal.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
 }
 
 async fn begin(

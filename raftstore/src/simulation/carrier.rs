@@ -27,6 +27,8 @@ const REPEATED: [&str; 5] = ["/Append", "/Vote", "/PreVote", "/ReadIndex", "/Ins
 const REPEATED_FRAMES: u64 = 6;
 /// A snapshot whose stream breaks has sent so many bytes before, at most.
 const TORN_BYTES: u64 = 8_000;
+/// Of so many whose snapshot's stream breaks, one ends as well.
+const DOOMED: u64 = 2;
 /// gRPC's prefix of a message: a flag and its length.
 const PREFIX: usize = 5;
 
@@ -163,7 +165,7 @@ fn note(net: &Net, own: Id, path: &str, answer: &[u8]) {
     if path.ends_with("/BeginSnapshot")
         && wire::BeginSnapshotResponse::decode(answer).is_ok_and(|begun| begun.records > 0)
     {
-        net.has_resumed();
+        net.has_resumed(own);
     }
 }
 
@@ -233,7 +235,12 @@ async fn send(net: Net, own: Id, peer: Id, request: http::Request<Body>, way: In
         if length > left {
             let part = frame.into_data().unwrap_or_default().split_to(left);
             let digest = digest(&part);
-            return way.send(Item::Frame(Frame::data(part)), digest);
+            way.send(Item::Frame(Frame::data(part)), digest);
+            if net.draw(1, DOOMED) == 1 {
+                // What is on its way may still come.
+                net.later(net.draw(1, 40), move |net| net.doom(peer));
+            }
+            return;
         }
         left -= length;
         if let Some(repeated) = &mut repeat {

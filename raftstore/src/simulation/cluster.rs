@@ -173,6 +173,11 @@ impl Cluster {
             }
             None => {}
         }
+        if self.surroundings.net.take_doom(id) {
+            let (power, down) = (self.random.random_bool(0.7), self.random.random_range(1..2_000));
+            self.stop(id, power, now + down);
+            return Ok(());
+        }
         set_current(id);
         process.run(1);
         let requests = process.requests();

@@ -72,6 +72,11 @@ struct State {
     promises: BTreeMap<Id, wire::Vote>,
     broken_promise: Option<String>,
     resumed: u64,
+    /// Members that are to end in the middle of a snapshot that they receive.
+    doomed: BTreeSet<Id>,
+    /// Members that ended so, and have not gone on with it.
+    cut_short: BTreeSet<Id>,
+    outlived: u64,
 }
 
 impl Net {
@@ -91,6 +96,9 @@ impl Net {
             promises: BTreeMap::new(),
             broken_promise: None,
             resumed: 0,
+            doomed: BTreeSet::new(),
+            cut_short: BTreeSet::new(),
+            outlived: 0,
         })))
     }
 
@@ -168,9 +176,33 @@ impl Net {
         self.0.lock().broken_promise.take()
     }
 
-    /// A snapshot goes on behind what came of it over another stream.
-    pub fn has_resumed(&self) {
-        self.0.lock().resumed += 1;
+    /// A snapshot to this member goes on behind what came of it over another stream.
+    pub fn has_resumed(&self, id: Id) {
+        let mut state = self.0.lock();
+        state.resumed += 1;
+        if state.cut_short.remove(&id) {
+            state.outlived += 1;
+        }
+    }
+
+    /// The member ends before it receives any more of a snapshot.
+    pub fn doom(&self, id: Id) {
+        self.0.lock().doomed.insert(id);
+    }
+
+    /// Whether it is to end now.
+    pub fn take_doom(&self, id: Id) -> bool {
+        let mut state = self.0.lock();
+        let is_doomed = state.doomed.remove(&id);
+        if is_doomed {
+            state.cut_short.insert(id);
+        }
+        is_doomed
+    }
+
+    /// Snapshots that went on after their receivers' end.
+    pub fn outlived(&self) -> u64 {
+        self.0.lock().outlived
     }
 
     pub fn resumed(&self) -> u64 {

@@ -37,6 +37,8 @@ pub struct Report {
     /// Snapshots that members took over from others, and how often one went on after its stream had broken.
     pub snapshots: u64,
     pub resumed: u64,
+    /// Of these, the ones that went on after the receiver's end.
+    pub outlived: u64,
     pub crashes: u64,
     pub changes: u64,
     /// Leases whose time was up, and renewals that clients were told of.

@@ -138,6 +138,7 @@ impl Cluster {
         (self.report.reads, self.report.unknown) = (history.reads, history.unknown);
         self.report.terms = self.evidence.terms();
         (self.report.snapshots, self.report.resumed) = (installed(), self.net().resumed());
+        self.report.outlived = self.net().outlived();
         self.report.last_index = self.evidence.last();
         Ok(())
     }

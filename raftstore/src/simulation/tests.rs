@@ -57,6 +57,7 @@ fn a_few_seeds_show_all_that_is_judged() {
             sum(|report| report.changes) > 0,
             sum(|report| report.snapshots) > 2,
             sum(|report| report.resumed) > 0,
+            sum(|report| report.outlived) > 0,
             sum(|report| report.leases_ended) > 5,
             sum(|report| report.renewals) > 10,
             sum(|report| report.watched.events) > 500,

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use keelson_wire::etcdserverpb as etcd;
@@ -172,7 +174,7 @@ async fn leases_survive_a_change_of_leader_and_end_after_it() {
 
 /// A member alone whose log does not have its first entries any more, and one that is added to it and must be sent a
 /// snapshot with 300 values of `bytes` bytes.
-async fn one_that_needs_a_snapshot(
+async fn adds_one_that_needs_a_snapshot(
     bytes: usize,
     through: impl AsyncFnOnce(&Member) -> Option<SocketAddr>,
 ) -> (Cluster, Member, u64) {
@@ -198,6 +200,11 @@ async fn one_that_needs_a_snapshot(
     let initial = format!("m1={},joiner={}", cluster.members[0].peer_url(), joiner.peer_url());
     joiner.flags = ["--initial-cluster", &initial, "--initial-cluster-state", "existing"].map(str::to_owned).to_vec();
     joiner.start();
+    (cluster, joiner, added.member.expect("the member").id)
+}
+
+/// Waits until the member has the 300 values.
+async fn has_all(joiner: &Member, bytes: usize) {
     let joined = joiner.kv().await;
     let read = etcd::RangeRequest { serializable: true, ..prefix("key") };
     crate::harness_wait(|| {
@@ -210,7 +217,16 @@ async fn one_that_needs_a_snapshot(
         }
     })
     .await;
-    (cluster, joiner, added.member.expect("the member").id)
+}
+
+/// As [`adds_one_that_needs_a_snapshot`], and it has it.
+async fn one_that_needs_a_snapshot(
+    bytes: usize,
+    through: impl AsyncFnOnce(&Member) -> Option<SocketAddr>,
+) -> (Cluster, Member, u64) {
+    let added = adds_one_that_needs_a_snapshot(bytes, through).await;
+    has_all(&added.1, bytes).await;
+    added
 }
 
 fn log_of(member: &Member) -> String {
@@ -253,6 +269,46 @@ async fn proxy_that_cuts(target: SocketAddr, after: u64) -> SocketAddr {
     address
 }
 
+/// Lets so many bytes through to the target, of all connections, and counts them.
+struct Gate {
+    open_for: AtomicU64,
+    carried: AtomicU64,
+}
+
+async fn gated_proxy(target: SocketAddr, gate: Arc<Gate>) -> SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind((crate::harness::own_loopback(), 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let Ok(server) = tokio::net::TcpStream::connect(target).await else { return };
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let there = async {
+                    let mut buffer = vec![0; 16 << 10];
+                    loop {
+                        while gate.carried.load(Ordering::Acquire) >= gate.open_for.load(Ordering::Acquire) {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                        let Ok(count @ 1..) = from_client.read(&mut buffer).await else { return };
+                        gate.carried.fetch_add(count as u64, Ordering::AcqRel);
+                        if to_server.write_all(&buffer[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = there => {}
+                    _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_goes_on_where_its_connection_broke() {
     // 9 MB over connections of which none carries more than 3.
@@ -261,6 +317,60 @@ async fn a_snapshot_goes_on_where_its_connection_broke() {
     let log = log_of(&joiner);
     assert!(log.contains("a snapshot goes on where it was broken off"), "{log}");
     assert_eq!(log.matches("snapshot installed").count(), 1, "{log}");
+}
+
+/// Bytes on the disk below a directory.
+fn size_of(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => size_of(&entry.path()),
+        _ => entry.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+    };
+    entries.flatten().map(size).sum()
+}
+
+/// The receiver is killed in the middle, and stays away for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_goes_on_where_its_receiver_was_killed() {
+    const BYTES: u64 = 300 * 30_000;
+    let gate = Arc::new(Gate { open_for: AtomicU64::new(5 << 20), carried: AtomicU64::new(0) });
+    let (mut cluster, mut joiner, _) = adds_one_that_needs_a_snapshot(30_000, async |joiner| {
+        Some(gated_proxy(joiner.peer_address(), gate.clone()).await)
+    })
+    .await;
+    // sled takes some 12 MB for what comes up to the gate, and has the last of it in its buffers.
+    let received = joiner.data_dir.join("state-2");
+    crate::harness_wait(|| async { size_of(&received) > 8 << 20 }).await;
+    joiner.kill();
+    let before = gate.carried.load(Ordering::Acquire);
+    // Whoever sends to a member that is away waits for it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    gate.open_for.store(u64::MAX, Ordering::Release);
+    joiner.start();
+    has_all(&joiner, 30_000).await;
+    let after = gate.carried.load(Ordering::Acquire) - before;
+    let log = log_of(&joiner);
+    assert!(log.contains("a snapshot goes on where it was broken off"), "{log}");
+    assert_eq!(log.matches("snapshot installed").count(), 1, "{log}");
+    assert!(after < BYTES - (1 << 20), "{after} bytes came after the restart, of {BYTES}");
+    // What it has is what the sender has.
+    let (mut hashes, mut revision) = (Vec::new(), 0);
+    for member in [&cluster.members[0], &joiner] {
+        let mut kv = member.kv().await;
+        let read = etcd::RangeRequest { serializable: true, ..get("nothing") };
+        let header = kv.range(read).await.expect("read").into_inner().header.expect("a header");
+        revision = if revision == 0 { header.revision } else { revision };
+        let mut maintenance = etcd::maintenance_client::MaintenanceClient::new(member.channel().await);
+        let hash = maintenance.hash_kv(etcd::HashKvRequest { revision }).await.expect("a hash").into_inner();
+        hashes.push(hash.hash);
+    }
+    assert_eq!(hashes[0], hashes[1]);
+    // Another restart finds a state like any other, and nothing beside it.
+    joiner.kill();
+    joiner.start();
+    has_all(&joiner, 30_000).await;
+    assert!(!joiner.data_dir.join("state-1").exists());
+    cluster.members[0].kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod durability;
 mod harness;
 mod interoperability;
 mod operators;
+mod retention;
 mod space;
 mod tls;
 mod watching;

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// What is tried, and with which flags. When a planted bug shows depends on who leads and who asks at the time: a run
 /// goes on, round by round, to the first round that shows it, and the seconds are a bound.
-const RUNS: [(&str, &str); 5] = [
+const RUNS: [(&str, &str); 6] = [
     ("all faults", "--seed 20261124 --seconds 25"),
     ("killed at chosen points", "--seed 20261124 --seconds 12 --failpoints --fault partition,move,kill"),
     (
@@ -20,6 +20,10 @@ const RUNS: [(&str, &str); 5] = [
     (
         "planted: reads ask nobody",
         "--seed 3 --seconds 80 --round 8 --plant stale-read --fault partition,stop --expect stale",
+    ),
+    (
+        "planted: votes are forgotten",
+        "--seed 3 --seconds 40 --round 8 --plant lost-vote --fault kill-all --expect two-leaders,term-went-back",
     ),
 ];
 

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 /// The store must be whole again within this time after all faults are gone. Far more than it takes: what is measured
 /// is told in the summary.
 const HEALING: Duration = Duration::from_secs(60);
+/// A store in which votes were forgotten may never be whole again, and need not: what is looked for is found.
+const HEALING_OF_A_BROKEN_ONE: Duration = Duration::from_secs(5);
 /// Replacing a member is given up after this time; the round's end goes on with it.
 const REPLACING: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -341,14 +343,33 @@ impl Executor {
                 self.replacing = None;
             }
             self.disarm().await;
-            match self.is_whole().await {
-                Ok(()) => return Ok(begun.elapsed()),
-                Err(error) if begun.elapsed() > HEALING => {
+            let outcome = self.is_whole().await;
+            let took = begun.elapsed();
+            let is_long = took > HEALING_OF_A_BROKEN_ONE;
+            if outcome.is_ok() || is_long {
+                self.read_logs();
+            }
+            match outcome {
+                Ok(()) => return Ok(took),
+                Err(_) if is_long && !self.monitor.violations().is_empty() => {
+                    return Err(Error::new("the store is broken"));
+                }
+                Err(error) if took > HEALING => {
                     let text = format!("{} s after the last fault: {error}", HEALING.as_secs());
                     self.violations.push(Violation::new(Kind::NotHealed, text));
                     return Err(Error::new("the store did not come back"));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Who led is in the members' logs, also where nobody could be asked.
+    fn read_logs(&self) {
+        for member in &self.cluster.members {
+            // One that never ran has none.
+            if let Ok(log) = std::fs::read(member.log_file()) {
+                self.monitor.hear(&String::from_utf8_lossy(&log));
             }
         }
     }

@@ -3,6 +3,7 @@
 mod executor;
 mod monitor;
 mod schedule;
+mod testimony;
 
 pub use executor::Executor;
 pub use monitor::{Leadership, Monitor};

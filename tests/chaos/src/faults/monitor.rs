@@ -1,4 +1,4 @@
-//! Who leads, asked of every member all the time; and whether ever two led one term.
+//! Who leads, asked of every member all the time and read in their logs; and whether ever two led one term.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::testimony::{Testimony, testimony};
 use crate::cluster::Operator;
 use crate::judge::{Kind, Violation};
 
@@ -21,8 +22,10 @@ pub struct Leadership {
 
 #[derive(Default)]
 struct Seen {
-    /// For each term, who said of himself that he leads it.
+    /// For each term, who said of himself that he leads it, and of whom others said so.
     leaders: BTreeMap<u64, BTreeSet<u64>>,
+    /// Members that had led a term and then were in an earlier one.
+    went_back: BTreeSet<(u64, u64, u64)>,
 }
 
 /// Cheap to clone.
@@ -70,6 +73,16 @@ impl Monitor {
         }
     }
 
+    /// Takes in what a member's log tells of who led.
+    pub fn hear(&self, log: &str) {
+        let Testimony { leaders, went_back } = testimony(log);
+        let mut seen = self.seen();
+        for (term, leader) in leaders {
+            seen.leaders.entry(term).or_default().insert(leader);
+        }
+        seen.went_back.extend(went_back);
+    }
+
     pub fn newest(&self) -> Leadership {
         *self.newest.borrow()
     }
@@ -82,6 +95,10 @@ impl Monitor {
     pub fn violations(&self) -> Vec<Violation> {
         let seen = self.seen();
         let twice = seen.leaders.iter().filter(|(_, leaders)| leaders.len() > 1);
-        twice.map(|(term, leaders)| Violation::new(Kind::TwoLeaders, format!("term {term}: {leaders:x?}"))).collect()
+        let twice = twice.map(|(term, leaders)| (Kind::TwoLeaders, format!("term {term}: {leaders:x?}")));
+        let went_back = seen.went_back.iter().map(|(member, led, term)| {
+            (Kind::TermWentBack, format!("member {member:x} was in term {term} after it had led term {led}"))
+        });
+        twice.chain(went_back).map(|(kind, text)| Violation::new(kind, text)).collect()
     }
 }

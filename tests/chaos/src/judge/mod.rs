@@ -90,6 +90,8 @@ pub enum Kind {
     WatchStuck,
     /// Two members led one term.
     TwoLeaders,
+    /// A member that had led a term was in an earlier one after that: it had forgotten its vote.
+    TermWentBack,
     /// Members differ in what they hold at one revision.
     Diverged,
     /// A member ended by itself, and its disk was not full.
