@@ -22,11 +22,16 @@ pub struct Newest {
     pub lease: i64,
 }
 
+/// A key's history as it is loaded and compacted; in the index the two lie side by side.
 #[derive(Debug)]
 pub struct KeyHistory {
     pub newest: Newest,
-    older: Option<Box<Chunk>>,
+    pub older: Older,
 }
+
+/// The revisions before the newest one.
+#[derive(Debug, Default)]
+pub struct Older(Option<Box<Chunk>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Past {
@@ -44,6 +49,12 @@ struct Chunk {
     count: usize,
     last_main: i64,
     older: Option<Box<Chunk>>,
+}
+
+impl Past {
+    fn of(newest: Newest) -> Self {
+        Self { revision: newest.revision, deleted: !newest.is_alive() }
+    }
 }
 
 const CHUNK: usize = 64;
@@ -112,45 +123,19 @@ impl Newest {
 
 impl KeyHistory {
     pub fn new(newest: Newest) -> Self {
-        Self { newest, older: None }
+        Self { newest, older: Older::default() }
     }
 
     pub fn push(&mut self, newest: Newest) {
-        let past = Past { revision: self.newest.revision, deleted: !self.newest.is_alive() };
-        self.newest = newest;
-        self.older = Some(match self.older.take() {
-            Some(mut chunk) if chunk.count < CHUNK => {
-                chunk.push(past);
-                chunk
-            }
-            older => Box::new(Chunk::new(&[past], older)),
-        });
+        self.older.push(std::mem::replace(&mut self.newest, newest));
     }
 
-    /// The revision that was the newest when the store was at `revision`; none if there was no key then.
-    pub fn at(&self, revision: i64) -> Option<Revision> {
-        if self.newest.revision.main <= revision {
-            return self.newest.is_alive().then_some(self.newest.revision);
-        }
-        let past = self.last_past(|past| past.main <= revision)?;
-        (!past.deleted).then_some(past.revision)
-    }
-
-    /// The revision before `revision` if the key was alive in it.
-    pub fn before(&self, revision: Revision) -> Option<Revision> {
-        let past = self.last_past(|past| past < revision)?;
-        (!past.deleted).then_some(past.revision)
-    }
-
-    /// What is left when nobody may ask for revisions before `compacted`, and the revisions that go. None is left of a
-    /// key that was deleted before.
-    pub fn compact(&self, compacted: i64) -> (Option<Self>, Vec<Revision>) {
-        let mut all: Vec<Past> = Vec::new();
-        for chunk in self.chunks() {
-            all.extend(chunk.newest_first());
-        }
+    /// What is left of the older revisions when nobody may ask for revisions before `compacted`, and the revisions that
+    /// go. None is left of a key that was deleted before.
+    pub fn compact(newest: Newest, older: &Older, compacted: i64) -> (Option<Older>, Vec<Revision>) {
+        let mut all: Vec<Past> = older.newest_first().collect();
         all.reverse();
-        all.push(Past { revision: self.newest.revision, deleted: !self.newest.is_alive() });
+        all.push(Past::of(newest));
         let reachable = all.partition_point(|past| past.revision.main <= compacted).saturating_sub(1);
         let first_kept = match all[reachable] {
             // A watch may still start at the compacted revision itself, so a delete at it stays.
@@ -162,22 +147,50 @@ impl KeyHistory {
             return (None, gone);
         }
         let older = all.chunks(CHUNK).fold(None, |older, revisions| Some(Box::new(Chunk::new(revisions, older))));
-        (Some(Self { newest: self.newest, older }), gone)
+        (Some(Older(older)), gone)
+    }
+}
+
+impl Older {
+    /// What was the newest until now.
+    pub fn push(&mut self, newest: Newest) {
+        let past = Past::of(newest);
+        self.0 = Some(match self.0.take() {
+            Some(mut chunk) if chunk.count < CHUNK => {
+                chunk.push(past);
+                chunk
+            }
+            older => Box::new(Chunk::new(&[past], older)),
+        });
     }
 
-    /// Every revision that the key has, the newest first.
+    /// The one that was the newest when the store was at `revision`; none if there was no key then.
+    pub fn at(&self, revision: i64) -> Option<Revision> {
+        let past = self.last(|past| past.main <= revision)?;
+        (!past.deleted).then_some(past.revision)
+    }
+
+    /// The revision before `revision` if the key was alive in it.
+    pub fn before(&self, revision: Revision) -> Option<Revision> {
+        let past = self.last(|past| past < revision)?;
+        (!past.deleted).then_some(past.revision)
+    }
+
     pub fn revisions(&self) -> impl Iterator<Item = Revision> + '_ {
-        let older = self.chunks().flat_map(|chunk| chunk.newest_first().map(|past| past.revision));
-        std::iter::once(self.newest.revision).chain(older)
+        self.newest_first().map(|past| past.revision)
     }
 
-    /// The newest of the older revisions of which this holds; it holds of all that are older than one of which it does.
-    fn last_past(&self, holds: impl Fn(Revision) -> bool) -> Option<Past> {
+    fn newest_first(&self) -> impl Iterator<Item = Past> + '_ {
+        self.chunks().flat_map(Chunk::newest_first)
+    }
+
+    /// The newest of which this holds; it holds of all that are older than one of which it does.
+    fn last(&self, holds: impl Fn(Revision) -> bool) -> Option<Past> {
         self.chunks().find_map(|chunk| chunk.iter().take_while(|past| holds(past.revision)).last())
     }
 
     fn chunks(&self) -> impl Iterator<Item = &Chunk> {
-        std::iter::successors(self.older.as_deref(), |chunk| chunk.older.as_deref())
+        std::iter::successors(self.0.as_deref(), |chunk| chunk.older.as_deref())
     }
 }
 
@@ -199,6 +212,14 @@ mod tests {
 
     fn newest(main: i64, version: i64) -> Newest {
         Newest { revision: Revision { main, sub: 0 }, create: 1, version, lease: 0 }
+    }
+
+    /// As the index answers: the newest, or one of the older ones.
+    fn at(newest: Newest, older: &Older, revision: i64) -> Option<Revision> {
+        if newest.revision.main <= revision {
+            return newest.is_alive().then_some(newest.revision);
+        }
+        older.at(revision)
     }
 
     fn history(alive: &[bool]) -> KeyHistory {
@@ -238,17 +259,18 @@ mod tests {
             compacted in 1_i64..310,
         ) {
             let whole = history(&alive);
-            let (left, gone) = whole.compact(compacted);
+            let (left, gone) = KeyHistory::compact(whole.newest, &whole.older, compacted);
             let last = alive.len() as i64 + 5;
             for revision in compacted.min(last)..=last {
-                let expected = whole.at(revision);
-                prop_assert_eq!(left.as_ref().and_then(|left| left.at(revision)), expected);
+                let expected = at(whole.newest, &whole.older, revision);
+                prop_assert_eq!(left.as_ref().and_then(|left| at(whole.newest, left, revision)), expected);
             }
-            let kept = left.as_ref().map_or(0, |left| left.revisions().count());
+            let kept = left.as_ref().map_or(0, |left| left.revisions().count() + 1);
             prop_assert_eq!(kept + gone.len(), alive.len());
             // What is left below the compacted revision is one revision, and not a deleted one.
             if let Some(left) = &left {
-                prop_assert!(left.revisions().filter(|revision| revision.main <= compacted).count() <= 1);
+                let newest = [whole.newest.revision].into_iter();
+                prop_assert!(left.revisions().chain(newest).filter(|revision| revision.main <= compacted).count() <= 1);
             }
         }
 
@@ -256,7 +278,7 @@ mod tests {
         fn the_revision_before_is_the_last_one_alive(alive in prop::collection::vec(any::<bool>(), 2..200)) {
             let whole = history(&alive);
             for at in 2..=alive.len() {
-                let before = whole.before(Revision { main: at as i64, sub: 0 });
+                let before = whole.older.before(Revision { main: at as i64, sub: 0 });
                 let expected = alive[at - 2].then_some(Revision { main: at as i64 - 1, sub: 0 });
                 prop_assert_eq!(before, expected);
             }

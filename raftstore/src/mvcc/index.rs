@@ -12,7 +12,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher, RandomState};
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicI64};
 
@@ -21,6 +21,8 @@ use dashmap::DashMap;
 use imbl::OrdSet;
 use parking_lot::Mutex;
 
+use super::history::Older;
+use super::newest::SharedNewest;
 use super::{KeyHistory, Newest, Revision};
 
 #[derive(Clone)]
@@ -43,7 +45,8 @@ struct Entry(Arc<IndexedKey>);
 /// A key and its history, which is never looked at without a revision but by the writer.
 pub struct IndexedKey {
     key: Bytes,
-    history: Mutex<KeyHistory>,
+    newest: SharedNewest,
+    older: Mutex<Older>,
 }
 
 /// What a key is at some revision.
@@ -55,36 +58,68 @@ pub struct Seen {
 }
 
 impl IndexedKey {
+    fn new(key: Bytes, history: KeyHistory) -> Self {
+        Self { key, newest: SharedNewest::new(history.newest), older: Mutex::new(history.older) }
+    }
+
     pub fn key(&self) -> &Bytes {
         &self.key
     }
 
     /// The newest revision of all, also a delete.
     pub fn newest(&self) -> Newest {
-        self.history.lock().newest
+        self.newest.get()
     }
 
     /// The key as it was when the store was at `revision`; none if there was no key then.
     pub fn at(&self, revision: i64) -> Option<Seen> {
-        let history = self.history.lock();
-        let revision = history.at(revision)?;
-        let newest = (history.newest.revision == revision).then_some(history.newest);
-        Some(Seen { revision, newest })
+        let newest = self.newest.get();
+        if newest.revision.main <= revision {
+            return newest.is_alive().then_some(Seen { revision: newest.revision, newest: Some(newest) });
+        }
+        // What came between is among the older ones by now.
+        self.older.lock().at(revision).map(|revision| Seen { revision, newest: None })
     }
 
     /// The revision before `revision` if the key was alive in it.
     pub fn before(&self, revision: Revision) -> Option<Revision> {
-        self.history.lock().before(revision)
+        let newest = self.newest.get();
+        if newest.revision < revision {
+            return newest.is_alive().then_some(newest.revision);
+        }
+        self.older.lock().before(revision)
     }
 
     /// Every revision that the key has up to `last`, the newest first.
     pub fn revisions(&self, last: i64) -> Vec<Revision> {
-        self.history.lock().revisions().filter(|revision| revision.main <= last).collect()
+        let older = self.older.lock();
+        let newest = std::iter::once(self.newest.get().revision);
+        newest.chain(older.revisions()).filter(|revision| revision.main <= last).collect()
     }
 
     /// Adds the newest revision. The writer's alone.
     pub fn push(&self, newest: Newest) {
-        self.history.lock().push(newest);
+        // Whoever finds the new one finds the one before it among the older ones.
+        let mut older = self.older.lock();
+        older.push(self.newest.get());
+        self.newest.set(newest);
+    }
+}
+
+/// One key of a range.
+pub enum Found<'i> {
+    ByHash(Arc<IndexedKey>),
+    InOrder(&'i IndexedKey),
+}
+
+impl Deref for Found<'_> {
+    type Target = IndexedKey;
+
+    fn deref(&self) -> &IndexedKey {
+        match self {
+            Self::ByHash(indexed) => indexed,
+            Self::InOrder(indexed) => indexed,
+        }
     }
 }
 
@@ -149,7 +184,7 @@ impl KeyIndex {
     }
 
     fn take(&mut self, key: Bytes, history: KeyHistory) {
-        let entry = Entry(Arc::new(IndexedKey { key, history: Mutex::new(history) }));
+        let entry = Entry(Arc::new(IndexedKey::new(key, history)));
         self.by_hash.insert(entry.clone(), ());
         self.keys.insert(entry);
     }
@@ -160,12 +195,12 @@ impl KeyIndex {
         let Some(indexed) = self.get(key) else { return Vec::new() };
         // Before the first history loses anything: who then looks at one under its lock knows of it.
         self.trimmed.fetch_max(compacted, atomic::Ordering::Relaxed);
-        let mut history = indexed.history.lock();
-        let (left, gone) = history.compact(compacted);
+        let mut older = indexed.older.lock();
+        let (left, gone) = KeyHistory::compact(indexed.newest(), &older, compacted);
         match left {
-            Some(left) => *history = left,
+            Some(left) => *older = left,
             None => {
-                drop(history);
+                drop(older);
                 self.keys.remove(key);
                 self.by_hash.remove(key);
             }
@@ -182,8 +217,8 @@ impl KeyIndex {
         self.keys.iter().map(|entry| entry.0.as_ref())
     }
 
-    pub fn range<'i>(&'i self, start: &[u8], end: Bound<&[u8]>) -> impl Iterator<Item = Arc<IndexedKey>> + use<'i> {
-        self.keys.range::<_, [u8]>((Bound::Included(start), end)).map(|entry| entry.0.clone())
+    pub fn range<'i>(&'i self, start: &[u8], end: Bound<&[u8]>) -> impl Iterator<Item = Found<'i>> + use<'i> {
+        self.keys.range::<_, [u8]>((Bound::Included(start), end)).map(|entry| Found::InOrder(&entry.0))
     }
 }
 

@@ -11,6 +11,7 @@ mod history;
 mod index;
 mod layout;
 mod load;
+mod newest;
 mod range;
 mod state;
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod writer;
 pub use compaction::Compaction;
 pub use hash::hash_kv;
 pub use history::{KeyHistory, Newest, Revision};
-pub use index::{IndexedKey, KeyIndex};
+pub use index::KeyIndex;
 pub use layout::{Key, state_records};
 pub use range::{Error, KeyRange, MAX_RESPONSE_HINT, range};
 pub use state::{Lease, Position, State, Values};

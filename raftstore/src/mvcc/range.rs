@@ -2,15 +2,14 @@
 
 use std::cmp::Ordering;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use keelson_wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelson_wire::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use keelson_wire::mvccpb::KeyValue;
 
-use super::index::Seen;
-use super::{IndexedKey, State, Values};
+use super::index::{Found, Seen};
+use super::{State, Values};
 use crate::disk;
 use crate::refusal::Refusal;
 
@@ -54,9 +53,9 @@ impl KeyRange {
     }
 
     /// The keys of the index that lie in the range, in their order, also those that are deleted.
-    pub fn walk<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = Arc<IndexedKey>> + 'a> {
+    pub fn walk<'a>(&self, state: &'a State) -> Box<dyn Iterator<Item = Found<'a>> + 'a> {
         match self {
-            Self::One(key) => Box::new(state.keys.get(key).into_iter()),
+            Self::One(key) => Box::new(state.keys.get(key).map(Found::ByHash).into_iter()),
             Self::Span(start, end) if start >= end => Box::new(std::iter::empty()),
             Self::Span(start, end) => Box::new(state.keys.range(start, Bound::Excluded(end))),
             Self::From(start) => Box::new(state.keys.range(start, Bound::Unbounded)),
