@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use keelson_wire::raft as wire;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, ForwardToLeader, InitializeError, RaftError};
 use openraft::impls::ProgressResponder;
-use openraft::{Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{Notify, oneshot};
 
 use super::departure;
+use super::following::{Claim, Following, Heard};
 use super::forward::{self, Fate, Forwarded, Forwarder};
+use super::gate::{self, Gate};
 use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::proposer::{self, Proposed, Proposer};
-use super::read_index::{self, ReadIndex};
 use super::types::{Command, Peer, TypeConfig};
 use super::watch;
 use crate::refusal::Refusal;
@@ -70,7 +71,9 @@ pub struct Consensus {
     leadership: watch::Sender<Leadership>,
     proposer: Proposer,
     forwarder: Forwarder,
-    read_index: ReadIndex,
+    following: Following,
+    /// Where linearizable reads wait.
+    reads: Gate<Result<(), Refusal>>,
     /// Rings when a leader's stream of entries breaks off.
     broken_off: Arc<Notify>,
 }
@@ -119,7 +122,8 @@ impl Consensus {
         }
         let (proposer, proposed) = proposer::channel();
         let (forwarder, forwarded) = forward::channel();
-        let (read_index, waiters) = ReadIndex::new();
+        let (reads, waiters) = Gate::new();
+        let following = Following::new(dialer.clone(), log.clone(), settings.election_timeout);
         let consensus = Arc::new(Self {
             raft,
             settings,
@@ -129,12 +133,17 @@ impl Consensus {
             leadership: watch::Sender::default(),
             proposer,
             forwarder,
-            read_index,
+            following,
+            reads,
             broken_off: Arc::default(),
         });
         tokio::spawn(proposer::serve(consensus.raft.clone(), proposed));
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
-        tokio::spawn(read_index::serve(consensus.clone(), waiters));
+        let asked = consensus.clone();
+        tokio::spawn(gate::serve(waiters, move || {
+            let asked = asked.clone();
+            async move { asked.catch_up().await }
+        }));
         tokio::spawn(follow_leadership(consensus.clone()));
         Ok(consensus)
     }
@@ -348,17 +357,23 @@ impl Consensus {
 
     /// Returns when a read of this member's state is linearizable.
     pub async fn read_barrier(&self) -> Result<(), Refusal> {
-        let passed = tokio::time::timeout(self.patience(), self.read_index.passed());
-        passed.await.unwrap_or(Err(Refusal::Timeout))
+        let passed = tokio::time::timeout(self.patience(), self.reads.ask());
+        passed.await.unwrap_or(Err(Refusal::Timeout))?
+    }
+
+    /// Waits until the state of this member holds everything that was committed before the call.
+    async fn catch_up(&self) -> Result<(), Refusal> {
+        self.machine.wait_applied(self.leader_read_index().await?).await;
+        Ok(())
     }
 
     /// The index that a state must have applied to be linearizable at this moment: asked of the leader.
-    pub(super) async fn leader_read_index(&self) -> Result<u64, Refusal> {
+    async fn leader_read_index(&self) -> Result<u64, Refusal> {
         let deadline = tokio::time::Instant::now() + self.patience();
         let mut leadership = self.leadership.subscribe();
         loop {
             leadership.mark_unchanged();
-            let leader = match self.own_read_index().await {
+            let leader = match self.own_read_index(None).await {
                 Ok(index) => return Ok(index),
                 Err(NotTaken::Refused(refusal)) => return Err(refusal),
                 Err(NotTaken::Elsewhere(leader)) => leader,
@@ -369,7 +384,9 @@ impl Consensus {
             if let Some(leader) = leader
                 && let Ok(mut client) = self.dialer.client(&leader)
             {
-                let mut request = tonic::Request::new(wire::ReadIndexRequest { cluster_id: self.cluster_id() });
+                let (cluster_id, asker) = (self.cluster_id(), self.settings.id);
+                let request = wire::ReadIndexRequest { cluster_id, asker, vote: self.following.own_vote() };
+                let mut request = tonic::Request::new(request);
                 request.set_timeout(2 * self.settings.election_timeout);
                 if let Ok(response) = client.read_index(request).await {
                     return Ok(response.into_inner().index);
@@ -379,25 +396,53 @@ impl Consensus {
         }
     }
 
-    async fn own_read_index(&self) -> Result<u64, NotTaken> {
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(NotTaken::Elsewhere(self.other_leader(forward)))
+    /// As [`Self::leader_read_index`], if this member leads: what it has applied when the question comes, once a quorum
+    /// has followed it since. `heard`: what the asking member says of itself.
+    async fn own_read_index(&self, heard: Option<Heard>) -> Result<u64, NotTaken> {
+        let mut leadership = self.leadership.subscribe();
+        let Leadership { term, is_leader, .. } = *leadership.borrow_and_update();
+        if !is_leader {
+            return Err(NotTaken::Elsewhere(self.leader_but_this()));
+        }
+        let claim = Claim { leader: self.settings.id, term };
+        // It changes in steps of which each shares a voter with every quorum of the next: what is read here may be late by
+        // one.
+        let membership = self.raft.server_metrics().borrow_watched().membership_config.clone();
+        let followed = async {
+            let mut applied = self.machine.applied();
+            // With an entry of its own term, a leader has all of earlier terms that was committed.
+            while applied.term < term {
+                self.machine.wait_applied(applied.index + 1).await;
+                applied = self.machine.applied();
             }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(NotTaken::Refused(Refusal::NoLeader))
-            }
-            Err(RaftError::Fatal(_)) => Err(NotTaken::Refused(Refusal::Stopped)),
+            self.following.confirmed(claim, membership.membership(), heard).await;
+            applied.index
+        };
+        let deposed = leadership.wait_for(|now| !now.is_leader || now.term != term);
+        let limit = tokio::time::sleep(self.settings.election_timeout * 3 / 2);
+        tokio::select! {
+            biased;
+            index = followed => Ok(index),
+            _ = deposed => Err(NotTaken::Elsewhere(self.leader_but_this())),
+            () = limit => Err(NotTaken::Refused(Refusal::NoLeader)),
         }
     }
 
-    pub(super) async fn read_index_for_follower(&self) -> Result<u64, Refusal> {
-        match self.own_read_index().await {
+    fn leader_but_this(&self) -> Option<Peer> {
+        self.leadership().leader.filter(|leader| *leader != self.settings.id).and_then(|leader| self.peer(leader))
+    }
+
+    pub(super) async fn read_index_for_follower(&self, heard: Option<Heard>) -> Result<u64, Refusal> {
+        match self.own_read_index(heard).await {
             Ok(index) => Ok(index),
             Err(NotTaken::Elsewhere(_)) => Err(Refusal::NotLeader),
             Err(NotTaken::Refused(refusal)) => Err(refusal),
         }
+    }
+
+    /// This member's newest vote.
+    pub(super) fn vote(&self) -> Option<wire::Vote> {
+        self.following.own_vote()
     }
 
     /// Syncs the state, after which openraft lets the old log go.

@@ -93,6 +93,11 @@ impl Log {
         tail.last.is_none() && tail.vote.is_none()
     }
 
+    /// The newest vote, which may still be on its way to the disk: nobody has been told of a newer one.
+    pub fn vote(&self) -> Option<Vote> {
+        self.tail.lock().vote
+    }
+
     /// The last entry that is gone, by its index; 0 if none is.
     pub fn purged(&self) -> u64 {
         self.tail.lock().purged.map_or(0, |purged| purged.index)

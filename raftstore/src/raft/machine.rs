@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
+use keelson_wire::raft as wire;
 use openraft::OptionalSend;
 use openraft::RaftSnapshotBuilder;
 use openraft::entry::RaftPayload as _;
@@ -129,6 +130,11 @@ impl Machine {
 
     pub fn applied_index(&self) -> u64 {
         *self.applied.borrow()
+    }
+
+    /// The last entry that readers see.
+    pub fn applied(&self) -> wire::LogId {
+        self.visible.read().position.applied.unwrap_or_default()
     }
 
     /// Returns when the log is applied up to `index`.

@@ -191,6 +191,12 @@ impl Raft for PeerDoor {
         Ok(Response::new(wire::TransferLeaderResponse { rejected }))
     }
 
+    async fn vote_of(&self, request: Request<wire::VoteOfRequest>) -> Result<Response<wire::VoteOfResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.cluster_id, Some(request.target))?;
+        Ok(Response::new(wire::VoteOfResponse { vote: self.consensus.vote() }))
+    }
+
     async fn propose(&self, request: Request<wire::ProposeRequest>) -> Result<Response<wire::ProposeResponse>, Status> {
         let request = request.into_inner();
         self.check(request.cluster_id, None)?;
@@ -204,8 +210,10 @@ impl Raft for PeerDoor {
         &self,
         request: Request<wire::ReadIndexRequest>,
     ) -> Result<Response<wire::ReadIndexResponse>, Status> {
-        self.check(request.into_inner().cluster_id, None)?;
-        let index = self.consensus.read_index_for_follower().await?;
+        let request = request.into_inner();
+        self.check(request.cluster_id, None)?;
+        let heard = request.vote.map(|vote| (request.asker, vote));
+        let index = self.consensus.read_index_for_follower(heard).await?;
         Ok(Response::new(wire::ReadIndexResponse { index }))
     }
 

@@ -22,7 +22,7 @@ use super::trace::digest;
 use crate::raft::{Connect, PeerChannel};
 
 /// Requests that may come a second time, late: all that Raft itself must bear.
-const REPEATED: [&str; 5] = ["/Append", "/Vote", "/PreVote", "/ReadIndex", "/InstallSnapshot"];
+const REPEATED: [&str; 6] = ["/Append", "/Vote", "/PreVote", "/VoteOf", "/ReadIndex", "/InstallSnapshot"];
 /// Frames of a request that are repeated at most.
 const REPEATED_FRAMES: u64 = 6;
 /// A snapshot whose stream breaks has sent so many bytes before, at most.
@@ -123,7 +123,7 @@ fn timeout_of(headers: &http::HeaderMap) -> Option<Duration> {
 /// The way to the peer: opens a call there, and its answer goes into `answers`.
 fn way(net: &Net, own: Id, peer: Id, answers: mpsc::UnboundedSender<Item>) -> Inlet<Item> {
     let told = answers.clone();
-    let back = Inlet::new(net, peer, own, KEEP_ALIVE_MILLIS, move |_, arrival| {
+    let back = Inlet::new(net, (own, peer, own), KEEP_ALIVE_MILLIS, move |_, arrival| {
         // Whoever asked may have gone.
         let _ = told.send(match arrival {
             Arrival::Parcel(item) => item,
@@ -132,7 +132,7 @@ fn way(net: &Net, own: Id, peer: Id, answers: mpsc::UnboundedSender<Item>) -> In
     });
     let mut back = Some(back);
     let mut door: Option<mpsc::UnboundedSender<Item>> = None;
-    Inlet::new(net, own, peer, CONNECT_MILLIS.max(KEEP_ALIVE_MILLIS), move |net, arrival| match arrival {
+    Inlet::new(net, (own, own, peer), CONNECT_MILLIS.max(KEEP_ALIVE_MILLIS), move |net, arrival| match arrival {
         Arrival::Parcel(Item::Open(head)) => {
             // Nobody listens: the answer's end of the stream breaks when it is dropped.
             let Some(back) = back.take() else { return };

@@ -64,7 +64,7 @@ impl Client {
             let outcome = match self.random.random_range(0..100) {
                 0..46 => self.put(key, number).await,
                 46..52 => self.transaction(number).await,
-                52..74 => self.read(key).await,
+                52..74 => read(&self.requests, &self.history, key).await,
                 74..80 => self.delete(key).await,
                 80..83 => self.compact().await,
                 83..89 => self.grant().await,
@@ -102,19 +102,6 @@ impl Client {
         let response = self.requests.txn(TxnRequest { success, ..TxnRequest::default() }).await?;
         let revision = response.header.map_or(0, |header| header.revision);
         self.history.lock().acknowledge(revision, changes);
-        Ok(())
-    }
-
-    async fn read(&self, key: Vec<u8>) -> Result<(), Status> {
-        let floor = self.history.lock().known;
-        let request = RangeRequest { key: key.clone().into(), ..RangeRequest::default() };
-        let response = self.requests.range(&request).await?;
-        let revision = response.header.map_or(0, |header| header.revision);
-        let found = response.kvs.first().map(|kv| (kv.mod_revision, kv.value.to_vec()));
-        // A key that is gone was deleted by somebody who may not have been told.
-        if found.is_some() || revision < floor {
-            self.history.lock().read(&key, floor, revision, found);
-        }
         Ok(())
     }
 
@@ -165,6 +152,19 @@ impl Client {
         }
         outcome.map(drop)
     }
+}
+
+pub async fn read(requests: &Requests, history: &SharedHistory, key: Vec<u8>) -> Result<(), Status> {
+    let floor = history.lock().known;
+    let request = RangeRequest { key: key.clone().into(), ..RangeRequest::default() };
+    let response = requests.range(&request).await?;
+    let revision = response.header.map_or(0, |header| header.revision);
+    let found = response.kvs.first().map(|kv| (kv.mod_revision, kv.value.to_vec()));
+    // A key that is gone was deleted by somebody who may not have been told.
+    if found.is_some() || revision < floor {
+        history.lock().read(&key, floor, revision, found);
+    }
+    Ok(())
 }
 
 /// A probe: whether a member takes a write.

@@ -1,8 +1,9 @@
 //! The network between members: what one stream of a connection carries, in order, with delays, and not always.
 //!
 //! It is a network of connections, as TCP and HTTP/2 make it: a lost packet shows as a delay and everything of its stream
-//! behind it waits, too; a connection that carries nothing for as long as a keep-alive takes is broken, and then both
-//! ends know. Messages are never doubled by a connection; requests are repeated whole, on a later one.
+//! behind it waits, too; whoever hears nothing of the other end soon sends no more; a connection that carries nothing for
+//! as long as a keep-alive takes is broken, and then both ends know. Messages are never doubled by a connection; requests
+//! are repeated whole, on a later one.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +25,12 @@ pub const CONNECT_MILLIS: u64 = 2_000;
 pub const KEEP_ALIVE_MILLIS: u64 = 4_000;
 /// How often a message that is held up by a cut tries to get through.
 const HELD_MILLIS: u64 = 5;
+/// A connection hears so late that a cut has ended, at most: it tries ever more seldom.
+const LATE_MILLIS: u64 = 200;
+/// What was held up comes in one by one, with pauses up to this, as it is sent again.
+const AGAIN_MILLIS: u64 = 3;
+/// So long after the other way is cut, what is sent still comes through: then it fills the window, unacknowledged.
+const WINDOW_MILLIS: u64 = 250;
 
 /// What the network does by chance.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,9 @@ pub struct Door {
 #[derive(Clone)]
 pub struct Net(Arc<Mutex<State>>);
 
+/// Who dialed a connection, and from whom to whom one of its ways leads.
+type Way = (Id, Id, Id);
+
 type Event = Box<dyn FnOnce(&Net) + Send>;
 
 struct State {
@@ -60,7 +70,10 @@ struct State {
     sequence: u64,
     random: StdRng,
     events: BTreeMap<(u64, u64), Event>,
-    cut: BTreeSet<(Id, Id)>,
+    /// Ways that are cut, and since when.
+    cut: BTreeMap<(Id, Id), u64>,
+    /// Ways that were cut, by who dialed, and until when nothing comes through yet.
+    late: BTreeMap<Way, u64>,
     doors: BTreeMap<Id, Door>,
     /// Their power is off: nothing that they still do leaves them.
     dark: BTreeSet<Id>,
@@ -86,7 +99,8 @@ impl Net {
             sequence: 0,
             random: StdRng::seed_from_u64(seed),
             events: BTreeMap::new(),
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            late: BTreeMap::new(),
             doors: BTreeMap::new(),
             dark: BTreeSet::new(),
             severed: BTreeMap::new(),
@@ -121,7 +135,17 @@ impl Net {
     }
 
     pub fn set_cut(&self, cut: BTreeSet<(Id, Id)>) {
-        self.0.lock().cut = cut;
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
+        let now = state.now;
+        state.late.retain(|_, until| *until > now);
+        for (from, to) in state.cut.keys().copied().filter(|way| !cut.contains(way)) {
+            for dialed in [from, to] {
+                state.late.insert((dialed, from, to), now + state.random.random_range(0..=LATE_MILLIS));
+            }
+        }
+        let since = |way| (way, state.cut.get(&way).copied().unwrap_or(now));
+        state.cut = cut.into_iter().map(since).collect();
     }
 
     pub fn open_door(&self, id: Id, door: Door) {
@@ -261,6 +285,13 @@ impl State {
         self.sequence += 1;
         self.events.insert((at, self.sequence), event);
     }
+
+    /// Whether what was sent then is held up now.
+    fn holds_up(&self, way: Way, sent: u64) -> bool {
+        let (_, from, to) = way;
+        let is_unacknowledged = self.cut.get(&(to, from)).is_some_and(|since| sent > since + WINDOW_MILLIS);
+        self.cut.contains_key(&(from, to)) || is_unacknowledged || self.late.get(&way).is_some_and(|at| *at > self.now)
+    }
 }
 
 /// What is carried. `digest` stands for it in the trace.
@@ -278,11 +309,12 @@ type Sink<T> = Box<dyn FnMut(&Net, Arrival<T>) + Send>;
 
 struct Pipe<T> {
     number: u64,
-    from: Id,
-    to: Id,
+    way: Way,
     /// When it is due, when it was sent, and what.
     parcels: VecDeque<(u64, u64, Arrival<Parcel<T>>)>,
     last: u64,
+    /// What waits here was held up.
+    is_held: bool,
     patience: u64,
     sink: Option<Sink<T>>,
 }
@@ -295,19 +327,14 @@ pub struct Inlet<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Inlet<T> {
-    pub fn new(
-        net: &Net,
-        from: Id,
-        to: Id,
-        patience: u64,
-        sink: impl FnMut(&Net, Arrival<T>) + Send + 'static,
-    ) -> Self {
+    pub fn new(net: &Net, way: Way, patience: u64, sink: impl FnMut(&Net, Arrival<T>) + Send + 'static) -> Self {
         let number = {
             let mut state = net.0.lock();
             state.pipes += 1;
             state.pipes
         };
-        let pipe = Pipe { number, from, to, parcels: VecDeque::new(), last: 0, patience, sink: Some(Box::new(sink)) };
+        let sink: Option<Sink<T>> = Some(Box::new(sink));
+        let pipe = Pipe { number, way, parcels: VecDeque::new(), last: 0, is_held: false, patience, sink };
         Self { net: net.clone(), pipe: Arc::new(Mutex::new(pipe)), finished: false }
     }
 
@@ -318,7 +345,7 @@ impl<T: Send + 'static> Inlet<T> {
     /// Whose power is off does not end a stream well: its last words are lost as all else is, and the other end sees a
     /// broken connection.
     pub fn finish(mut self) {
-        let from = self.pipe.lock().from;
+        let (_, from, _) = self.pipe.lock().way;
         self.finished = !self.net.is_dark(from);
     }
 
@@ -331,11 +358,12 @@ fn put<T: Send + 'static>(net: &Net, shared: &Arc<Mutex<Pipe<T>>>, arrival: Arri
     let mut pipe = shared.lock();
     let mut guard = net.0.lock();
     let state = &mut *guard;
-    if state.dark.contains(&pipe.from) {
+    let (_, from, _) = pipe.way;
+    if state.dark.contains(&from) {
         if matches!(arrival, Arrival::Broken) {
             let severed = shared.clone();
             let sever: Event = Box::new(move |net| put(net, &severed, Arrival::Broken));
-            state.severed.insert(pipe.number, (pipe.from, sever));
+            state.severed.insert(pipe.number, (from, sever));
         }
         return;
     }
@@ -374,7 +402,8 @@ fn pump<T: Send + 'static>(net: &Net, pipe: &Arc<Mutex<Pipe<T>>>) {
                 return;
             }
             let mut arrival = None;
-            if state.cut.contains(&(this.from, this.to)) {
+            if state.holds_up(this.way, sent) {
+                this.is_held = true;
                 if now - sent < this.patience {
                     let held = pipe.clone();
                     state.schedule(now + HELD_MILLIS, Box::new(move |net| pump(net, &held)));
@@ -383,9 +412,18 @@ fn pump<T: Send + 'static>(net: &Net, pipe: &Arc<Mutex<Pipe<T>>>) {
                 arrival = Some(Arrival::Broken);
             }
             let arrival = arrival.or_else(|| this.parcels.pop_front().map(|(_, _, arrival)| arrival));
+            this.is_held &= !this.parcels.is_empty();
+            if this.is_held
+                && let Some(next) = this.parcels.front_mut()
+            {
+                next.0 = now + state.random.random_range(1..=AGAIN_MILLIS);
+                let (at, again) = (next.0, pipe.clone());
+                state.schedule(at, Box::new(move |net| pump(net, &again)));
+            }
             let Some(sink) = this.sink.take() else { return };
             let Some(arrival) = arrival else { return };
-            let mut seen = [now, this.from, this.to, 0];
+            let (_, from, to) = this.way;
+            let mut seen = [now, from, to, 0];
             if let Arrival::Parcel(parcel) = &arrival {
                 seen[3] = parcel.digest;
             } else {
