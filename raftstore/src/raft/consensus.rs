@@ -492,10 +492,10 @@ impl Consensus {
         tokio::time::timeout(2 * self.settings.election_timeout, ready).await.map_err(|_| Refusal::Timeout)
     }
 
-    /// Hands leadership on and stops taking part.
+    /// Hands leadership on and stops taking part. A member that cannot go on has no leadership to hand on: the sooner it
+    /// is gone, the sooner another one leads.
     pub async fn stop(&self) {
-        let leadership = self.leadership();
-        if leadership.is_leader {
+        if self.leadership().is_leader && self.failure().is_none() {
             let voters = self.members().into_iter().filter(|(id, _, learner)| *id != self.settings.id && !learner);
             for (successor, ..) in voters {
                 let handed = tokio::time::timeout(HAND_ON, self.move_leader(successor)).await;

@@ -64,13 +64,13 @@ impl Disk {
         }
     }
 
-    pub fn free(&self) -> Result<()> {
+    /// Whether it was filled.
+    pub fn free(&self) -> Result<bool> {
         let filler = self.filler();
         match std::fs::remove_file(&filler) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::tried("remove", filler.display(), error))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::tried("remove", filler.display(), error)),
         }
     }
 }

@@ -20,6 +20,8 @@ const HEALING_OF_A_BROKEN_ONE: Duration = Duration::from_secs(5);
 /// Replacing a member is given up after this time; the round's end goes on with it.
 const REPLACING: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
+/// A member whose disk was full may still end of it so long after there is room again.
+const ENDING: Duration = Duration::from_secs(5);
 
 pub struct Executor {
     pub cluster: Cluster,
@@ -33,6 +35,8 @@ pub struct Executor {
     replacing: Option<usize>,
     /// Members that need not run: they were killed, or their disk is full.
     excused: Vec<usize>,
+    /// Members that may still end of a disk that was full, and until when.
+    ending: Vec<(usize, Instant)>,
     started: Instant,
 }
 
@@ -60,7 +64,8 @@ impl Undo {
 impl Executor {
     pub fn new(cluster: Cluster, monitor: Monitor, pulse: Arc<Pulse>, verbose: bool) -> Self {
         let (violations, replacing, started) = (Vec::new(), None, Instant::now());
-        Self { cluster, monitor, pulse, verbose, violations, replacing, excused: Vec::new(), started }
+        let (excused, ending) = (Vec::new(), Vec::new());
+        Self { cluster, monitor, pulse, verbose, violations, replacing, excused, ending, started }
     }
 
     fn say(&self, text: &str) {
@@ -108,7 +113,10 @@ impl Executor {
                 if is_excused || self.cluster.members[place].process() != Process::Dead {
                     continue;
                 }
-                if !self.cluster.may_die() {
+                self.ending.retain(|(_, until)| *until > turn);
+                let is_ending = self.ending.iter().any(|(ending, _)| *ending == place);
+                self.ending.retain(|(ending, _)| *ending != place);
+                if !is_ending && !self.cluster.may_die() {
                     let text = format!("{} ended by itself: see its log", self.cluster.members[place].name);
                     self.violations.push(Violation::new(Kind::Died, text));
                 }
@@ -209,11 +217,18 @@ impl Executor {
             }
             Undo::Free(place) => {
                 self.say(&format!("free the disk of {}", self.cluster.members[place].name));
-                self.cluster.disks[place].free()?;
+                self.free(place)?;
                 // Members that met the end of their disks may have ended.
                 self.start(place)?;
                 self.disarm().await;
             }
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, place: usize) -> Result<()> {
+        if self.cluster.disks[place].free()? {
+            self.ending.push((place, Instant::now() + ENDING));
         }
         Ok(())
     }
@@ -329,7 +344,7 @@ impl Executor {
         self.cluster.network.mend_all()?;
         for place in 0..self.cluster.members.len() {
             self.cluster.members[place].resume()?;
-            self.cluster.disks[place].free()?;
+            self.free(place)?;
         }
         loop {
             for place in 0..self.cluster.members.len() {
