@@ -396,8 +396,8 @@ impl Consensus {
         }
     }
 
-    /// As [`Self::leader_read_index`], if this member leads: what it has applied when the question comes, once a quorum
-    /// has followed it since. `heard`: what the asking member says of itself.
+    /// As [`Self::leader_read_index`], if this member leads: what is committed when the question comes, once a quorum has
+    /// followed this member since. `heard`: what the asking member says of itself.
     async fn own_read_index(&self, heard: Option<Heard>) -> Result<u64, NotTaken> {
         let mut leadership = self.leadership.subscribe();
         let Leadership { term, is_leader, .. } = *leadership.borrow_and_update();
@@ -405,24 +405,24 @@ impl Consensus {
             return Err(NotTaken::Elsewhere(self.leader_but_this()));
         }
         let claim = Claim { leader: self.settings.id, term };
-        // It changes in steps of which each shares a voter with every quorum of the next: what is read here may be late by
-        // one.
-        let membership = self.raft.server_metrics().borrow_watched().membership_config.clone();
-        let followed = async {
-            let mut applied = self.machine.applied();
-            // With an entry of its own term, a leader has all of earlier terms that was committed.
-            while applied.term < term {
-                self.machine.wait_applied(applied.index + 1).await;
-                applied = self.machine.applied();
-            }
-            self.following.confirmed(claim, membership.membership(), heard).await;
-            applied.index
-        };
+        // Of openraft itself, and not of what it tells of itself in passing: a follower may have heard, applied and shown
+        // what this member's own machine has not applied yet.
+        let asked = self.raft.with_raft_state(move |state| {
+            let committed = state.cluster_committed().max(state.local_committed());
+            // In its own term, a leader knows of everything that was committed before; until then it waits for all it has.
+            let index = match committed {
+                Some(committed) if committed.leader_id.term >= term => committed.index,
+                _ => state.log_ids.last().map_or(0, |last| last.index),
+            };
+            (index, state.membership_state.effective().clone())
+        });
+        let (index, membership) = asked.await.map_err(|_| NotTaken::Refused(Refusal::Stopped))?;
+        let followed = self.following.confirmed(claim, membership.membership(), heard);
         let deposed = leadership.wait_for(|now| !now.is_leader || now.term != term);
         let limit = tokio::time::sleep(self.settings.election_timeout * 3 / 2);
         tokio::select! {
             biased;
-            index = followed => Ok(index),
+            () = followed => Ok(index),
             _ = deposed => Err(NotTaken::Elsewhere(self.leader_but_this())),
             () = limit => Err(NotTaken::Refused(Refusal::NoLeader)),
         }

@@ -1,8 +1,8 @@
 //! Whether a leader is followed still: asked of the voters themselves, before reads are answered.
 //!
 //! A voter that has the leader's vote has voted for nobody after it. When a quorum says so after a read was asked for,
-//! no other leader had a quorum before; so whatever was acknowledged till then, this leader has applied (Ongaro,
-//! "Consensus: bridging theory and practice", section 6.4).
+//! no other leader had a quorum before; so whatever was committed till then, this leader knows of (Ongaro, "Consensus:
+//! bridging theory and practice", section 6.4).
 //!
 //! openraft asks, too, by the acknowledgements of what it sends after the question. It takes those of older entries for
 //! them where they come late (0.10.0-alpha.37, `InflightAppendQueue::drain_acked`): a leader that had been cut off and

@@ -11,7 +11,6 @@ use std::io;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
-use keelson_wire::raft as wire;
 use openraft::OptionalSend;
 use openraft::RaftSnapshotBuilder;
 use openraft::entry::RaftPayload as _;
@@ -130,11 +129,6 @@ impl Machine {
 
     pub fn applied_index(&self) -> u64 {
         *self.applied.borrow()
-    }
-
-    /// The last entry that readers see.
-    pub fn applied(&self) -> wire::LogId {
-        self.visible.read().position.applied.unwrap_or_default()
     }
 
     /// Returns when the log is applied up to `index`.
@@ -303,6 +297,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let mut entries = entries.ready_chunks(APPLY_TOGETHER);
         while let Some(together) = entries.next().await {
             let together = together.into_iter().collect::<io::Result<Vec<_>>>()?;
+            #[cfg(test)]
+            crate::simulation::before_applying().await;
             self.0.apply_together(together)?;
         }
         Ok(())

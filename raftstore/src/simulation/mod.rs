@@ -9,6 +9,7 @@
 //! | the network | streams of frames with delays, cuts (one-way, too), breaks and late repeats of requests | [`net`], [`carrier`], behind `raft::Connect` |
 //! | the disk | files that lose or tear what was not synced, databases that keep a prefix of their batches | `journal::power`, `disk::memory`, behind `Files` and `States` |
 //! | the log's thread, blocking work | tasks of the member, and work that is done at once | `raft::log_writer`, `raft::off_thread` |
+//! | the time that applying takes | a pause now and then | [`runtime`] |
 //! | time | a paused clock for each member, that goes on by a millisecond a step; it may stop, and jump | [`member`] |
 //! | chance | openraft's is drawn from the seed; tokio's watch channel, which wakes by chance, has a stand-in | [`runtime`], [`watch`] |
 //!
@@ -54,4 +55,4 @@ mod trace;
 pub mod watch;
 mod watchers;
 
-pub use runtime::{Runtime, planted, reached};
+pub use runtime::{Runtime, before_applying, planted, reached};

@@ -8,11 +8,15 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use openraft::rt::deterministic_rng::DeterministicRng;
 use openraft::{AsyncRuntime, OptionalSend};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use super::watch::SimulatedWatch;
 use crate::failpoints::{Bug, Point};
 
 type Tokio = openraft::impls::TokioRuntime;
+
+const LONGEST_APPLYING_MILLIS: u64 = 20;
 
 /// At this point of this member something happens, once.
 struct Armed {
@@ -33,6 +37,12 @@ thread_local! {
 pub fn seed_chance(seed: u64) {
     CHANCE.set(seed);
     INSTALLED.set(0);
+}
+
+fn next_chance() -> u64 {
+    let seed = CHANCE.get();
+    CHANCE.set(seed.wrapping_add(1));
+    seed
 }
 
 /// Snapshots that members of this run took over from others.
@@ -70,6 +80,15 @@ pub fn reached(point: Point) {
         ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed.member == CURRENT.get() && armed.point == point));
     if let Some(armed) = hit {
         (armed.act)();
+    }
+}
+
+/// What is committed is applied now or in a while, by each member at its own time.
+pub async fn before_applying() {
+    let mut random = StdRng::seed_from_u64(next_chance());
+    if random.random_bool(0.1) {
+        let millis = random.random_range(1..=LONGEST_APPLYING_MILLIS);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 }
 
@@ -118,9 +137,7 @@ impl AsyncRuntime for Runtime {
     }
 
     fn thread_rng() -> Self::ThreadLocalRng {
-        let seed = CHANCE.get();
-        CHANCE.set(seed.wrapping_add(1));
-        let drawn = DeterministicRng::<Tokio>::scope(seed, async { DeterministicRng::<Tokio>::thread_rng() });
+        let drawn = DeterministicRng::<Tokio>::scope(next_chance(), async { DeterministicRng::<Tokio>::thread_rng() });
         drawn.now_or_never().expect("nothing is waited for")
     }
 
