@@ -4,11 +4,9 @@ use std::process::ExitCode;
 
 use keelson_process::allocator;
 
-#[global_allocator]
-static ALLOCATOR: allocator::Fast = allocator::Fast;
+keelson_process::fast_allocator!(allocator::QUIET);
 
 fn main() -> ExitCode {
-    allocator::give_memory_back_early();
     let options: controllers::Options = keelson_process::configuration::parse();
     let telemetry = options.telemetry.clone();
     keelson_process::main("controllers", &telemetry, |process| controllers::run(options, process))

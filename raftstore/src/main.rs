@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use keelson_process::allocator;
 
-#[global_allocator]
-static ALLOCATOR: allocator::Fast = allocator::Fast;
+keelson_process::fast_allocator!(allocator::BUSY);
 
 fn main() -> ExitCode {
     raftstore::process()

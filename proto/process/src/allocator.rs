@@ -1,29 +1,45 @@
 //! Which allocator a process has: its `main` names one, since it can be chosen only when a binary is linked.
 //!
-//! [`Fast`] is for processes that make and drop many small buffers on many threads: each thread has pages of its own for
-//! every size, so nothing is contended, and a process keeps two to three times what it uses. The agent is one process on
-//! every node, mostly waits, and its bursts are short: it has the system's allocator with [`one_heap`], which holds
-//! little more than what is in use.
+//! [`Fast`] is for processes that make and drop many small buffers on many threads: each thread has a few of every size at
+//! hand, so little is contended. The agent is one process on every node, mostly waits, and its bursts are short: it has
+//! the system's allocator with [`one_heap`], which holds little more than what is in use.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{CStr, c_char, c_int};
 
-/// mimalloc.
-pub use mimalloc::MiMalloc as Fast;
+/// jemalloc.
+pub use tikv_jemallocator::Jemalloc as Fast;
 
-/// `mi_option_purge_delay`: milliseconds for which freed pages stay with the process.
-const PURGE_DELAY: c_int = 15;
+/// Four heaps, each for a quarter of the threads. What is free for half a second goes back to the kernel, by a thread on
+/// the side: a process that has become quiet allocates nothing, and would keep it all.
+pub const BUSY: Configuration =
+    Configuration::new(c"narenas:4,background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0");
+/// One heap, of which nothing is kept that is free.
+pub const QUIET: Configuration = Configuration::new(c"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0");
 
-unsafe extern "C" {
-    fn mi_option_set_default(option: c_int, value: c_long);
+/// Options of jemalloc, as `MALLOC_CONF` has them. They are read before `main` is.
+#[repr(transparent)]
+pub struct Configuration(*const c_char);
+
+// SAFETY: what it points to lives as long as the process, and nobody writes to it.
+unsafe impl Sync for Configuration {}
+
+impl Configuration {
+    const fn new(options: &'static CStr) -> Self {
+        Self(options.as_ptr())
+    }
 }
 
-/// [`Fast`] gives freed pages back to the kernel at once and not after a second. Each costs a system call, so processes
-/// that bound the cluster's speed leave it.
-///
-/// `MIMALLOC_PURGE_DELAY` in the environment decides if it is set.
-pub fn give_memory_back_early() {
-    // SAFETY: both sides take plain numbers; mimalloc ignores an option that it does not have.
-    unsafe { mi_option_set_default(PURGE_DELAY, 0) };
+/// A binary whose allocator is [`Fast`], configured like this. `_RJEM_MALLOC_CONF` in the environment has the last word.
+#[macro_export]
+macro_rules! fast_allocator {
+    ($configuration:path) => {
+        #[global_allocator]
+        static ALLOCATOR: $crate::allocator::Fast = $crate::allocator::Fast;
+
+        // SAFETY: it is the name under which jemalloc looks for a pointer to its options, and nobody else has it.
+        #[unsafe(export_name = "_rjem_malloc_conf")]
+        pub static ALLOCATOR_CONFIGURATION: $crate::allocator::Configuration = $configuration;
+    };
 }
 
 /// The system's allocator keeps one heap for all threads, takes buffers of 64 KiB or more from the kernel one by one,
