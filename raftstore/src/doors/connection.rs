@@ -1,11 +1,14 @@
 //! What one connection says, written together where it is said together.
 //!
-//! The HTTP/2 layer flushes as soon as it has a frame. When many streams have something to say at one moment (a change that
-//! many watch, answers to one batch of writes), that is a system call for each, which costs more than all that led to it.
-//! So a flush lets those run first that are ready to run, once; what they have to say goes with it.
+//! The HTTP/2 layer flushes when it has nothing more to say, and before each frame that it does not copy. When many
+//! streams have something to say at one moment (a change that many watch, answers to one batch of writes), that is a
+//! system call for each, which costs more than all that led to it. So what is flushed waits for the connection's next
+//! turn, behind those who are ready to run; what they have to say goes with it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,18 +18,33 @@ const TOGETHER: usize = 32 << 10;
 /// A larger buffer is given back: most connections are silent most of the time.
 const KEPT: usize = 1 << 10;
 
+/// Turns of a connection's task: counted by who polls the layer above it.
+#[derive(Clone, Default)]
+pub struct Turns(Arc<AtomicU64>);
+
+impl Turns {
+    pub fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 pub struct Connection<Stream> {
     stream: Stream,
+    turns: Turns,
     waiting: Vec<u8>,
     /// Bytes of `waiting` that are written.
     written: usize,
-    /// The others had their turn before this flush.
-    has_yielded: bool,
+    /// The turn in which what is waiting was flushed. It is written in a later one.
+    flushed: Option<u64>,
 }
 
 impl<Stream> Connection<Stream> {
-    pub fn new(stream: Stream) -> Self {
-        Self { stream, waiting: Vec::new(), written: 0, has_yielded: false }
+    pub fn new(stream: Stream, turns: Turns) -> Self {
+        Self { stream, turns, waiting: Vec::new(), written: 0, flushed: None }
     }
 }
 
@@ -40,6 +58,7 @@ impl<Stream: AsyncWrite + Unpin> Connection<Stream> {
             self.written += written;
         }
         self.written = 0;
+        self.flushed = None;
         self.waiting.clear();
         if self.waiting.capacity() > KEPT {
             self.waiting = Vec::new();
@@ -82,12 +101,15 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Connection<Stream> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.waiting.is_empty() && !std::mem::replace(&mut self.has_yielded, true) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        let now = self.turns.now();
+        if !self.waiting.is_empty() && self.flushed.is_none_or(|flushed| flushed == now) {
+            if self.flushed.replace(now).is_none() {
+                // For another turn, in which the layer above flushes again: it does so at the end of each.
+                context.waker().wake_by_ref();
+            }
+            return Poll::Ready(Ok(()));
         }
         ready!(self.poll_write_waiting(context))?;
-        self.has_yielded = false;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -1,6 +1,7 @@
 //! One connection, served from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use keelson_process::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 
-use super::connection::Connection;
+use super::connection::{Connection, Turns};
 use super::lanes::Seat;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -50,23 +51,26 @@ where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     Door: Answers,
 {
+    let turns = Turns::default();
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .serve_connection(TokioIo::new(Connection::new(stream)), Calls(door));
+        .serve_connection(TokioIo::new(Connection::new(stream, turns.clone())), Calls(door));
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = shutdown.begun() => {
+    let mut shutdown = pin!(shutdown.begun());
+    let mut is_ending = false;
+    let served = poll_fn(|context| {
+        turns.begin();
+        if !is_ending && shutdown.as_mut().poll(context).is_ready() {
+            is_ending = true;
             connection.as_mut().graceful_shutdown();
-            connection.await
         }
-    };
-    if let Err(error) = ended {
+        connection.as_mut().poll(context)
+    });
+    if let Err(error) = served.await {
         tracing::debug!(%error, "a connection broke");
     }
 }
