@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What waits for a flush, at most. More goes out at once.
-const TOGETHER: usize = 32 << 10;
+const TOGETHER: usize = 16 << 10;
 /// A larger buffer is given back: most connections are silent most of the time.
 const KEPT: usize = 1 << 10;
 
@@ -116,5 +116,73 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Connection<Stream> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_waiting(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Keeps what it is told, call by call.
+    #[derive(Default)]
+    struct Told(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Told {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn flush(connection: &mut Connection<Told>) {
+        poll_fn(|context| Pin::new(&mut *connection).poll_flush(context)).await.expect("it is well");
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_in_one_turn_goes_out_together_in_the_next() {
+        let turns = Turns::default();
+        let mut connection = Connection::new(Told::default(), turns.clone());
+        turns.begin();
+        // As HTTP/2 does it: a flush before each frame that is not copied, and one at the end.
+        for frame in ["one", "two", "three"] {
+            connection.write_all(frame.as_bytes()).await.expect("it is well");
+            flush(&mut connection).await;
+        }
+        flush(&mut connection).await;
+        assert!(connection.stream.0.is_empty());
+        turns.begin();
+        connection.write_all(b"four").await.expect("it is well");
+        flush(&mut connection).await;
+        assert_eq!(connection.stream.0, [b"onetwothreefour"]);
+        // What comes then waits for another turn.
+        connection.write_all(b"five").await.expect("it is well");
+        flush(&mut connection).await;
+        assert_eq!(connection.stream.0.len(), 1);
+        turns.begin();
+        flush(&mut connection).await;
+        assert_eq!(connection.stream.0.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn much_goes_out_at_once_and_the_rest_at_the_end() {
+        let mut connection = Connection::new(Told::default(), Turns::default());
+        connection.write_all(b"head").await.expect("it is well");
+        connection.write_all(&vec![0; TOGETHER]).await.expect("it is well");
+        assert_eq!(connection.stream.0.len(), 2);
+        connection.write_all(b"tail").await.expect("it is well");
+        connection.shutdown().await.expect("it is well");
+        assert_eq!(connection.stream.0.concat().len(), 4 + TOGETHER + 4);
     }
 }
