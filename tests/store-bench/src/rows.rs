@@ -72,12 +72,17 @@ const FILLERS: usize = 256;
 /// Allocators give memory back after a moment, and servers write out behind the clients' backs.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// Group by group, one server after the other: the machine's own speed changes, and what is compared shall be of about one
+/// time.
 pub async fn measure(options: &Options) -> Result<()> {
-    for server in &options.servers {
-        let binary = binary(server)?;
-        for group in &options.rows {
-            let name = Path::new(server).file_name().map_or(server.clone(), |name| name.to_string_lossy().into_owned());
-            group_of_rows(options, group, &name, &binary).await?;
+    let servers = options.servers.iter().map(|server| {
+        let name = Path::new(server).file_name().map_or(server.clone(), |name| name.to_string_lossy().into_owned());
+        Ok((name, binary(server)?))
+    });
+    let servers: Vec<_> = servers.collect::<Result<_>>()?;
+    for group in &options.rows {
+        for (name, binary) in &servers {
+            group_of_rows(options, group, name, binary).await?;
         }
     }
     Ok(())
