@@ -1,6 +1,7 @@
 //! raftstore and Debian's etcd, one after the other, under the same client on the same disk.
 //!
 //!     store-bench [--rows put,read,range,txn,watch,members,data,failover] [--servers raftstore,etcd] [--seconds 3]
+//!     store-bench --rows put --only "1 client"
 //!
 //! Client and servers share the machine, so each rate stands beside the processor time that the servers took for an
 //! operation: that does not depend on who had the processors. It asserts nothing.
@@ -25,6 +26,9 @@ pub struct Options {
     /// Groups of rows: put, read, range, txn, watch, members (three of them), data (a million puts), failover
     #[arg(long, value_delimiter = ',', default_values = ["put", "read", "range", "txn", "watch", "members", "data", "failover"])]
     rows: Vec<String>,
+    /// Of groups of calls, only the rows whose title has this in it
+    #[arg(long, default_value = "")]
+    only: String,
     /// raftstore, etcd, or a path to a binary with their flags
     #[arg(long, value_delimiter = ',', default_values = ["raftstore", "etcd"])]
     servers: Vec<String>,

@@ -115,7 +115,7 @@ async fn group_of_rows(options: &Options, group: &str, server: &str, binary: &Pa
             if ["read", "range"].contains(&group) {
                 load(address, messages::put(256), FILLERS, Until::Calls(FILL), |turn| turn).await?;
             }
-            for row in ROWS.iter().filter(|row| row.group == group) {
+            for row in ROWS.iter().filter(|row| row.group == group && row.title.contains(&options.only)) {
                 let before = cluster.processor_time();
                 let times = load(address, (row.template)(), row.clients, Until::Elapsed(length), row.number).await?;
                 print(row.title, server, &times, cluster.processor_time() - before);
