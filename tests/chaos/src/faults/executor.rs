@@ -241,6 +241,16 @@ impl Executor {
         Ok(())
     }
 
+    /// All members but the one that is being replaced.
+    fn start_who_is_in_the_cluster(&mut self) -> Result<()> {
+        for place in 0..self.cluster.members.len() {
+            if self.replacing != Some(place) {
+                self.start(place)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Alarms stay until an operator takes them back.
     async fn disarm(&self) {
         for url in self.cluster.client_urls() {
@@ -284,6 +294,8 @@ impl Executor {
                 self.say(&format!("not replaced yet: {error}"));
                 return Ok(());
             }
+            // Failpoints end members meanwhile, and it takes a quorum.
+            self.start_who_is_in_the_cluster()?;
             tokio::time::sleep(PAUSE).await;
         }
         self.replacing = None;
@@ -347,11 +359,7 @@ impl Executor {
             self.free(place)?;
         }
         loop {
-            for place in 0..self.cluster.members.len() {
-                if self.replacing != Some(place) {
-                    self.start(place)?;
-                }
-            }
+            self.start_who_is_in_the_cluster()?;
             if let Some(place) = self.replacing
                 && self.replace_step(place).await.is_ok()
             {
