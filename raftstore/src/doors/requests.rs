@@ -93,6 +93,7 @@ impl Requests {
 
     /// Reads from a picture, and from the next one if a compaction has overtaken it.
     async fn read<T>(&self, serializable: bool, from: impl Fn(&State) -> Result<T, mvcc::Error>) -> Result<T, Status> {
+        let _present = self.consensus.enter();
         loop {
             let state = self.picture(serializable).await?;
             match from(&state) {
@@ -110,6 +111,7 @@ impl Requests {
     }
 
     pub async fn read_index(&self) -> Result<ResponseHeader, Status> {
+        let _present = self.consensus.enter();
         let state = self.picture(false).await?;
         Ok(self.header(state.revision))
     }
@@ -174,6 +176,7 @@ impl Requests {
 
     /// Commits a change and hands out what it came to, refusals as errors.
     pub async fn propose(&self, change: Change) -> Result<Outcome, Status> {
+        let _present = self.consensus.enter();
         if grows(&change) {
             if change_len(&change) > self.limits.max_request_bytes {
                 return Err(Refusal::RequestTooLarge.into());

@@ -19,6 +19,7 @@ use super::log::Log;
 use super::machine::{Applier, Machine};
 use super::network::Dialer;
 use super::proposer::{self, Proposed, Proposer};
+use super::solitude::Presence;
 use super::types::{Command, Peer, TypeConfig};
 use super::watch;
 use crate::refusal::Refusal;
@@ -193,6 +194,11 @@ impl Consensus {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// One more request is under way, for as long as this is kept.
+    pub fn enter(&self) -> Presence {
+        self.log.progress().solitude.enter()
     }
 
     pub fn dialer(&self) -> &Dialer {
@@ -533,6 +539,8 @@ async fn follow_leadership(consensus: Arc<Consensus>) {
     loop {
         let now = {
             let metrics = metrics.borrow_watched();
+            let is_only_member = metrics.membership_config.nodes().all(|(id, _)| *id == metrics.id);
+            consensus.log.progress().solitude.set_only_member(is_only_member);
             Leadership {
                 leader: metrics.current_leader,
                 term: metrics.vote.leader_id.term,

@@ -1,11 +1,12 @@
 //! The log's one writer: a thread that makes whatever is queued durable together.
 //!
 //! Everything that waits is one frame of the journal, one write and one `fdatasync`; then all of it is acknowledged. While
-//! the disk is busy the next frame gathers, so the frames grow with the load and a lone write waits for nobody.
+//! the disk is busy the next frame gathers, so the frames grow with the load and a lone write waits for nobody. A write that
+//! has the member to itself is made where it is appended, if the disk was quick of late.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
+use super::solitude::Solitude;
 use super::types::TypeConfig;
 use crate::disk::{self, free_space};
 use crate::failpoints::{Bug, planted};
@@ -28,6 +30,10 @@ const MAX_FRAME_BYTES: usize = 4 << 20;
 const LOOK_AT_SPACE: Duration = Duration::from_millis(20);
 /// Entries up to this many bytes share a run, which is read as a whole.
 pub const RUN_BYTES: usize = 256 << 10;
+/// A disk that takes longer is not waited for by the thread that serves everybody.
+const QUICK: Duration = Duration::from_millis(20);
+/// After a write that was not quick, so long the writer's own thread makes them all.
+const DISTRUST: Duration = Duration::from_secs(1);
 
 /// Some consecutive entries, encoded one after the other.
 #[derive(Default)]
@@ -73,6 +79,7 @@ pub struct Progress {
     pub entries: Counter,
     /// The last entry that is gone from the log.
     pub purged: Gauge,
+    pub solitude: Arc<Solitude>,
 }
 
 pub struct LogWriter {
@@ -80,9 +87,20 @@ pub struct LogWriter {
 }
 
 enum Jobs {
-    Thread(mpsc::Sender<Job>),
+    Thread {
+        queue: mpsc::Sender<Job>,
+        shared: Arc<Shared>,
+    },
     #[cfg(test)]
     Task(tokio::sync::mpsc::UnboundedSender<Job>),
+}
+
+/// What the writer's thread shares with the one that appends.
+struct Shared {
+    writer: Mutex<Writer>,
+    solitude: Arc<Solitude>,
+    /// Jobs that were given to the thread and are not done.
+    queued: AtomicUsize,
 }
 
 struct Writer {
@@ -93,6 +111,8 @@ struct Writer {
     looked_at_space: Option<Instant>,
     /// Bytes written since then.
     unlooked: u64,
+    /// When a write last took the disk longer than [`QUICK`].
+    was_slow: Option<Instant>,
     /// After a failed write or sync nothing can be known of what the disk holds: no later write may pretend.
     failed: Option<String>,
 }
@@ -111,10 +131,13 @@ struct Group {
 impl LogWriter {
     /// `reserve`: bytes of free disk space below which [`Progress::low_space`] is raised.
     pub fn start(journal: Journal, progress: Arc<Progress>, directory: PathBuf, reserve: u64) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let mut writer = Writer::new(journal, progress, Some((directory, reserve)));
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run(&queue))?;
-        Ok(Self { jobs: Jobs::Thread(jobs) })
+        let (queue, jobs) = mpsc::channel();
+        let solitude = progress.solitude.clone();
+        let writer = Mutex::new(Writer::new(journal, progress, Some((directory, reserve))));
+        let shared = Arc::new(Shared { writer, solitude, queued: AtomicUsize::new(0) });
+        let working = shared.clone();
+        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || working.run(&jobs))?;
+        Ok(Self { jobs: Jobs::Thread { queue, shared } })
     }
 
     /// The writer as a task of the simulation, on a disk that takes its time.
@@ -151,7 +174,11 @@ impl LogWriter {
 
     pub fn send(&self, job: Job) -> std::io::Result<()> {
         let sent = match &self.jobs {
-            Jobs::Thread(jobs) => jobs.send(job).is_ok(),
+            Jobs::Thread { queue, shared } => {
+                let Some(job) = shared.do_at_once(job) else { return Ok(()) };
+                shared.queued.fetch_add(1, Ordering::AcqRel);
+                queue.send(job).is_ok()
+            }
             #[cfg(test)]
             Jobs::Task(jobs) => jobs.send(job).is_ok(),
         };
@@ -159,36 +186,62 @@ impl LogWriter {
     }
 }
 
-impl Writer {
-    fn new(journal: Journal, progress: Arc<Progress>, space: Option<(PathBuf, u64)>) -> Self {
-        Self { journal, progress, space, looked_at_space: None, unlooked: 0, failed: None }
-    }
-
-    fn run(&mut self, queue: &mpsc::Receiver<Job>) {
-        self.look_at_space();
+impl Shared {
+    fn run(&self, queue: &mpsc::Receiver<Job>) {
+        self.writer.lock().look_at_space();
         let mut waiting = None;
         while let Some(first) = waiting.take().or_else(|| self.next(queue)) {
+            let mut writer = self.writer.lock();
             let mut group = Group::default();
-            waiting = self.gather(&mut group, first, || queue.try_recv().ok());
-            if !group.is_empty() {
+            waiting = writer.gather(&mut group, first, || queue.try_recv().ok());
+            let jobs = group.jobs();
+            if jobs > 0 {
                 if group.acknowledge_if_planted() {
                     // As long as a slow disk may take.
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
-                self.commit(group);
+                writer.commit(group);
+                self.queued.fetch_sub(jobs, Ordering::AcqRel);
             }
         }
     }
 
     /// Waits for work. Meanwhile files go that a purge has left, one at a time: who comes waits for one at most.
-    fn next(&mut self, queue: &mpsc::Receiver<Job>) -> Option<Job> {
+    fn next(&self, queue: &mpsc::Receiver<Job>) -> Option<Job> {
         loop {
             match queue.try_recv() {
                 Ok(job) => return Some(job),
-                Err(mpsc::TryRecvError::Empty) if self.reclaim_step() => {}
+                Err(mpsc::TryRecvError::Empty) if self.writer.lock().reclaim_step() => {}
                 Err(_) => return queue.recv().ok(),
             }
         }
+    }
+
+    /// Appends where this is called, if nobody has to wait for that. Gives back what the thread shall do: it keeps the
+    /// order of what was given to it, so nothing may overtake that.
+    fn do_at_once(&self, job: Job) -> Option<Job> {
+        if !matches!(job, Job::Append { .. }) || !self.solitude.holds() || self.queued.load(Ordering::Acquire) > 0 {
+            return Some(job);
+        }
+        let Some(mut writer) = self.writer.try_lock().filter(|writer| writer.is_quick()) else { return Some(job) };
+        if planted(Bug::AckBeforeSync) {
+            return Some(job);
+        }
+        let mut group = Group::default();
+        writer.gather(&mut group, job, || None);
+        writer.commit(group);
+        None
+    }
+}
+
+impl Writer {
+    fn new(journal: Journal, progress: Arc<Progress>, space: Option<(PathBuf, u64)>) -> Self {
+        let (looked_at_space, was_slow) = (None, None);
+        Self { journal, progress, space, looked_at_space, unlooked: 0, was_slow, failed: None }
+    }
+
+    fn is_quick(&self) -> bool {
+        self.was_slow.is_none_or(|slow| slow.elapsed() > DISTRUST)
     }
 
     fn reclaim_step(&mut self) -> bool {
@@ -241,12 +294,16 @@ impl Writer {
 
     fn commit(&mut self, mut group: Group) {
         self.unlooked += group.bytes as u64;
+        let begun = Instant::now();
         let outcome = match &self.failed {
             Some(cause) => Err(cause.clone()),
             None => self.write(&mut group).map_err(|error| error.to_string()),
         };
         if let Err(cause) = &outcome {
             self.fail(cause.clone());
+        }
+        if begun.elapsed() > QUICK {
+            self.was_slow = Some(Instant::now());
         }
         let answer = || outcome.clone().map_err(std::io::Error::other);
         for flushed in group.flushed {
@@ -311,8 +368,13 @@ impl Writer {
 }
 
 impl Group {
+    /// How many jobs it came of.
+    fn jobs(&self) -> usize {
+        self.flushed.len() + self.done.len()
+    }
+
     fn is_empty(&self) -> bool {
-        self.flushed.is_empty() && self.done.is_empty()
+        self.jobs() == 0
     }
 
     /// The planted bug, and whether it is.
@@ -343,6 +405,8 @@ mod tests {
     use std::path::Path;
 
     use keelson_wire::raft::{LogId, Vote};
+    use openraft::async_runtime::Oneshot;
+    use openraft::type_config::alias::OneshotOf;
 
     use super::*;
     use crate::journal::power::PowerDirectory;
@@ -382,6 +446,48 @@ mod tests {
         fn sync_directory(&self) -> std::io::Result<()> {
             self.files.sync_directory()
         }
+    }
+
+    fn append(index: u64) -> (Job, oneshot::Receiver<Result<(), std::io::Error>>) {
+        let (done, flushed) = <OneshotOf<TypeConfig> as Oneshot>::channel();
+        let runs = vec![Run { first: index, count: 1, entries: vec![b'e'; 100] }];
+        (Job::Append { runs, flushed: IOFlushed::signal(done) }, flushed)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_alone_is_made_where_it_is_appended_and_overtakes_nothing() {
+        let journal = Journal::recover(Path::new("log"), Box::new(PowerDirectory::default()), 1 << 20).expect("new");
+        let progress = Arc::new(Progress::default());
+        let writer = LogWriter::start(journal, progress.clone(), std::env::temp_dir(), 0).expect("a thread");
+        let Jobs::Thread { shared, .. } = &writer.jobs else { unreachable!("it has a thread") };
+        progress.solitude.set_only_member(true);
+
+        let (job, mut flushed) = append(1);
+        writer.send(job).expect("sent");
+        assert!(matches!(flushed.try_recv(), Ok(Ok(()))), "it is done when it is sent");
+        assert_eq!(progress.written.load(Ordering::Acquire), 1);
+
+        // Somebody is at the journal: what comes meanwhile is the thread's, and then all that comes before it is done.
+        let at_work = shared.writer.lock();
+        let (job, mut second) = append(2);
+        writer.send(job).expect("sent");
+        let (job, mut third) = append(3);
+        writer.send(job).expect("sent");
+        assert!(second.try_recv().is_err() && third.try_recv().is_err());
+        drop(at_work);
+        let (job, fourth) = append(4);
+        writer.send(job).expect("sent");
+        for flushed in [second, third, fourth] {
+            flushed.await.expect("answered").expect("written");
+        }
+        assert_eq!(progress.written.load(Ordering::Acquire), 4);
+
+        // With company, and after the disk was slow, it is always the thread's.
+        let company = [progress.solitude.enter(), progress.solitude.enter()];
+        assert!(shared.do_at_once(append(5).0).is_some());
+        drop(company);
+        shared.writer.lock().was_slow = Some(Instant::now());
+        assert!(shared.do_at_once(append(5).0).is_some());
     }
 
     #[tokio::test]

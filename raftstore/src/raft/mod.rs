@@ -21,6 +21,7 @@ mod proposer;
 mod snapshot;
 mod snapshot_receiver;
 mod snapshot_sender;
+mod solitude;
 mod types;
 
 #[cfg(test)]
