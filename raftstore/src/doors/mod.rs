@@ -1,7 +1,9 @@
 //! The doors of a member: etcd's v3 API and the pipeline for clients, the raft transport for the other members.
 
+mod body;
 mod cluster;
 mod connection;
+mod keep_alive;
 mod kv;
 mod lanes;
 mod lease;
@@ -13,6 +15,7 @@ mod services;
 mod serving;
 mod watch;
 
+pub use body::Incoming;
 pub use lanes::Lanes;
 pub use listen::{Door, DoorTls, listen};
 pub use requests::Requests;

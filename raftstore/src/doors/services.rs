@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::Request;
-use hyper::body::Incoming;
+use http::Request;
 use keelson_wire::etcdserverpb::cluster_server::{self, ClusterServer};
 use keelson_wire::etcdserverpb::kv_server::{self, KvServer};
 use keelson_wire::etcdserverpb::lease_server::{self, LeaseServer};
@@ -15,7 +14,8 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service as _;
 
-use super::serving::{Answer, Answers};
+use super::body::Incoming;
+use super::serving::{Answer, Answers, MessageMethod};
 use super::{Requests, cluster, kv, lease, maintenance, pipeline, watch};
 use crate::watch::Settings;
 
@@ -26,6 +26,7 @@ const MESSAGE_OVERHEAD: usize = 512 << 10;
 pub struct Services(Arc<All>);
 
 struct All {
+    requests: Arc<Requests>,
     health: HealthServer<HealthService>,
     kv: KvServer<kv::Kv>,
     store: StoreServer<pipeline::Pipeline>,
@@ -41,6 +42,7 @@ impl Services {
     pub fn new(requests: &Arc<Requests>, watch_settings: Settings) -> Self {
         let largest = requests.limits().max_request_bytes + MESSAGE_OVERHEAD;
         Self(Arc::new(All {
+            requests: requests.clone(),
             health: HealthServer::new(HealthService::from_health_reporter(HealthReporter::new())),
             kv: KvServer::new(kv::Kv(requests.clone()))
                 .max_decoding_message_size(largest)
@@ -59,6 +61,16 @@ impl Services {
 }
 
 impl Answers for Services {
+    fn message_method(path: &str) -> Option<MessageMethod<Self>> {
+        Some(match path.strip_prefix("/etcdserverpb.KV/")? {
+            "Range" => |services, message| kv::range(services.0.requests.clone(), message),
+            "Put" => |services, message| kv::put(services.0.requests.clone(), message),
+            "DeleteRange" => |services, message| kv::delete_range(services.0.requests.clone(), message),
+            "Txn" => |services, message| kv::txn(services.0.requests.clone(), message),
+            _ => return None,
+        })
+    }
+
     fn answer(&self, request: Request<Incoming>) -> Answer {
         let all = &self.0;
         // A path is /SERVICE/METHOD.

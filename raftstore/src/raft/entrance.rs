@@ -7,7 +7,6 @@
 use std::future::{Ready, ready};
 use std::sync::{Arc, OnceLock};
 
-use hyper::body::Incoming;
 use keelson_wire::codec::FittingCodec;
 use keelson_wire::raft as wire;
 use keelson_wire::raft::raft_server::RaftServer;
@@ -16,7 +15,7 @@ use tonic::{Request, Response, Status};
 use tower::Service as _;
 
 use super::peer_door::PeerDoor;
-use crate::doors::{Answer, Answers};
+use crate::doors::{Answer, Answers, Incoming};
 
 /// Cheap to clone: all clones open together.
 #[derive(Clone)]
@@ -39,7 +38,7 @@ impl Entrance {
 }
 
 impl Answers for Entrance {
-    fn answer(&self, request: hyper::Request<Incoming>) -> Answer {
+    fn answer(&self, request: http::Request<Incoming>) -> Answer {
         if let Some(door) = self.door.get() {
             return door.clone().call(request);
         }

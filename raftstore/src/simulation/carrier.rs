@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame};
+use http_body::{Body as HttpBody, Frame};
 use keelson_wire::raft as wire;
 use prost::Message as _;
 use tokio::sync::mpsc;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keelson_wire::etcdserverpb::kv_client::KvClient;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -61,8 +62,8 @@ async fn what_is_not_http2_is_ended_at_both_doors_and_the_member_goes_on() {
     assert!(cluster.members[0].stop(), "it ends in order");
 }
 
-/// A call by hand: the path, and the bytes of the body.
-async fn call(member: &Member, path: &str, body: Vec<u8>) -> (u16, Option<String>) {
+/// A call by hand: the path, and the bytes of the body, piece by piece.
+async fn call(member: &Member, path: &str, pieces: &[&[u8]]) -> (u16, Option<String>) {
     let stream = TcpStream::connect(client_address(member)).await.expect("connected");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
     let driver = tokio::spawn(connection);
@@ -72,8 +73,11 @@ async fn call(member: &Member, path: &str, body: Vec<u8>) -> (u16, Option<String
         .body(())
         .expect("a request");
     let (response, mut sender) = client.send_request(request, false).expect("sent");
-    // A server that has heard enough may reset the stream.
-    let _ = sender.send_data(body.into(), true);
+    for piece in pieces {
+        // A server that has heard enough may reset the stream.
+        let _ = sender.send_data(piece.to_vec().into(), false);
+    }
+    let _ = sender.send_data(bytes::Bytes::new(), true);
     let response = response.await.expect("answered");
     let status = response.status().as_u16();
     let in_head = response.headers().get("grpc-status").cloned();
@@ -103,7 +107,7 @@ async fn malformed_messages_get_an_error_and_oversized_ones_etcds() {
         ("an unknown service", "/no.Service/Call", message(b""), code(Code::Unimplemented)),
     ];
     for (name, path, body, expected) in table {
-        assert_eq!(call(&cluster.members[0], path, body).await, (200, expected), "{name}");
+        assert_eq!(call(&cluster.members[0], path, &[&body]).await, (200, expected), "{name}");
         kv.put(put("k", "v")).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
     }
     let too_large = kv.put(put("large", vec![b'v'; 1_600_000])).await.expect_err("1.5 MiB is the limit");
@@ -111,6 +115,31 @@ async fn malformed_messages_get_an_error_and_oversized_ones_etcds() {
     let much_too_large = kv.put(put("large", vec![b'v'; 8 << 20])).await.expect_err("and this is not even read");
     assert_eq!(much_too_large.code(), Code::OutOfRange, "{much_too_large}");
     assert!(kv.range(get("large")).await.expect("read").into_inner().kvs.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_the_same_in_one_piece_and_in_many() {
+    let cluster = Cluster::started(1);
+    let mut kv = cluster.members[0].kv().await;
+    let ok = || (200, Some((Code::Ok as i32).to_string()));
+    let request = |key: &str| {
+        let request = put(key, "value").encode_to_vec();
+        [&[0][..], &(request.len() as u32).to_be_bytes(), &request].concat()
+    };
+    let cuts: [(&str, &[usize]); 5] =
+        [("whole", &[]), ("prefix", &[5]), ("in-prefix", &[2]), ("empty-first", &[0]), ("three", &[1, 9])];
+    for (key, cuts) in cuts {
+        let request = request(key);
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([request.len()]) {
+            pieces.push(&request[from..cut]);
+            from = cut;
+        }
+        assert_eq!(call(&cluster.members[0], "/etcdserverpb.KV/Put", &pieces).await, ok(), "{key}");
+        let found = kv.range(get(key)).await.expect("read").into_inner().kvs;
+        assert_eq!(found.first().map(|pair| &pair.value[..]), Some(&b"value"[..]), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ pub struct Options {
     #[arg(long, default_value = "info", env = "KEELSON_LOG")]
     pub log_level: String,
 
-    /// Verbosity in Kubernetes' numbers: 4 and 5 mean debug, 6 and more trace; wins over --log-level
+    /// Verbosity in Kubernetes' numbers: 4 and 5 mean debug, 6 and more trace (none in a release build); wins over --log-level
     #[arg(short = 'v', long = "v", value_name = "LEVEL")]
     pub verbosity: Option<u8>,
 
