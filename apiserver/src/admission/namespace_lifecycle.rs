@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use keelson_objects::status::{GroupResource, StatusError};
 
 use super::forbidden;
-use crate::kinds::fields::Fields;
 use crate::pipeline::{Attributes, Operation, Plugin};
 use crate::registry::Kind;
 
@@ -42,7 +41,10 @@ impl Plugin for NamespaceLifecycle {
                 None => return Err(StatusError::not_found(&GroupResource::new("", "namespaces"), name)),
             },
         };
-        if attributes.operation == Operation::Create && entry.value()?.sub("status").text("phase") == "Terminating" {
+        // every create passes here: the phase is at hand, the object would have to be parsed
+        let kind = attributes.cluster.registry().find_resource("", "namespaces");
+        let phase = kind.and_then(|kind| entry.field(kind, "status.phase"));
+        if attributes.operation == Operation::Create && phase == Some("Terminating") {
             let why = format!("unable to create new content in namespace {name} because it is being terminated");
             let message = format!("namespace {name} is being terminated");
             return Err(forbidden(attributes, why).with_cause("NamespaceTerminating", message, "metadata.namespace"));

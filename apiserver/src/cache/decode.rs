@@ -161,6 +161,8 @@ mod tests {
         let entry = decode(&config_map(), "ns/x", stored, 7).unwrap();
         assert_eq!(&*entry.labels, &[("a".into(), "b".into()), ("c".into(), "".into())]);
         assert_eq!(&*entry.fields, &["v".into()]);
+        assert_eq!(entry.field(&config_map(), "data.k"), Some("v"));
+        assert_eq!(entry.field(&config_map(), "data.other"), None);
         assert_eq!((entry.namespace(), entry.name()), ("ns", "x"));
         assert!(decode(&config_map(), "ns/x", br#"{"metadata":{"labels":null}}"#, 7).unwrap().labels.is_empty());
         assert!(decode(&config_map(), "ns/x", b"{}", 7).is_err());

@@ -6,6 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use keelson_objects::{selector::label::Labels, status::StatusError};
 use serde_json::Value;
 
+use crate::registry::Kind;
+
 /// Immutable; shared by the cache, lists, watchers and writers.
 #[derive(Debug)]
 pub struct Entry {
@@ -43,6 +45,12 @@ impl Entry {
     /// The encoded object with its resourceVersion.
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The value of a field that selectors of its kind may name, without a look at the object.
+    pub fn field(&self, kind: &Kind, name: &str) -> Option<&str> {
+        let place = kind.selectable_fields.iter().position(|field| field.name == name)?;
+        self.fields.get(place).map(|value| &**value)
     }
 
     /// The object, parsed anew.
