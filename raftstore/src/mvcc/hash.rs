@@ -21,7 +21,7 @@ pub fn hash_kv(state: &State, revision: i64) -> Result<Hashed, Error> {
     }
     let mut hash = crc32fast::Hasher::new();
     hash.update(&state.compacted.to_be_bytes());
-    for indexed in state.keys.iter() {
+    for indexed in state.keys.in_order().iter() {
         let Some(seen) = indexed.at(at) else { continue };
         let Some(kv) = state.value(seen.revision)? else { return Err(Refusal::Compacted.into()) };
         let key = indexed.key();

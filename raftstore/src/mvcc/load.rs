@@ -66,7 +66,7 @@ impl State {
 
     /// Which keys hang on which lease is not kept: each key's newest revision says it.
     fn attach_keys(&mut self) {
-        for indexed in self.keys.iter() {
+        for indexed in self.keys.in_order().iter() {
             let lease = indexed.newest().lease;
             if lease != 0
                 && let Some(lease) = self.leases.get_mut(&lease)

@@ -62,7 +62,7 @@ pub fn records(state: &State) -> impl Iterator<Item = disk::Result<(Vec<u8>, Byt
     for (id, member) in &state.members {
         small.push((Key::Member(*id).encode(), member.encode_to_vec().into()));
     }
-    let large = state.keys.iter().flat_map(|indexed| indexed.revisions(state.revision)).filter_map(|revision| {
+    let large = state.keys.into_order().flat_map(|indexed| indexed.revisions(state.revision)).filter_map(|revision| {
         let key = Key::Record(revision).encode();
         match state.storage.get(&key) {
             Ok(Some(record)) => Some(Ok((key, record))),

@@ -93,7 +93,7 @@ type Outcome = Result<(), String>;
 /// Everything of a state that the members must agree on.
 fn state_digest(state: &State) -> Result<u64, String> {
     let mut all = Vec::new();
-    for indexed in state.keys.iter() {
+    for indexed in state.keys.in_order().iter() {
         let key = indexed.key();
         for revision in indexed.revisions(state.revision) {
             // What is compacted leaves each member when it has the time.
