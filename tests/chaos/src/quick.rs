@@ -1,5 +1,6 @@
 //! The short fixed run that every check of the project makes: one of all faults, one of members that are killed at chosen
-//! points, and one for each planted bug, which must be found.
+//! points, one of an only member (whose lone writes go another way to the disk), and one for each planted bug, which must
+//! be found.
 //!
 //! Each is a process of its own, since each has namespaces of its own.
 
@@ -9,9 +10,13 @@ use crate::{Error, Result};
 
 /// What is tried, and with which flags. When a planted bug shows depends on who leads and who asks at the time: a run
 /// goes on, round by round, to the first round that shows it, and the seconds are a bound.
-const RUNS: [(&str, &str); 6] = [
+const RUNS: [(&str, &str); 7] = [
     ("all faults", "--seed 20261124 --seconds 25"),
     ("killed at chosen points", "--seed 20261124 --seconds 12 --failpoints --fault partition,move,kill"),
+    (
+        "an only member, killed at chosen points",
+        "--seed 20261127 --seconds 12 --members 1 --clients 2 --failpoints --fault kill-all",
+    ),
     (
         "planted: acknowledged before it is written",
         "--seed 3 --seconds 90 --round 10 --plant ack-before-sync --fault kill-all --expect lost-write,unexplained",
