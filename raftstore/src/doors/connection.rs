@@ -10,25 +10,48 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// What waits for a flush, at most. More goes out at once.
 const TOGETHER: usize = 16 << 10;
 /// A larger buffer is given back: most connections are silent most of the time.
 const KEPT: usize = 1 << 10;
 
-/// Turns of a connection's task: counted by who polls the layer above it.
-#[derive(Clone, Default)]
-pub struct Turns(Arc<AtomicU64>);
+/// Turns of a connection's task, counted by who polls the layer above it; and when the other end was heard last.
+#[derive(Clone)]
+pub struct Turns(Arc<Clock>);
+
+struct Clock {
+    turn: AtomicU64,
+    begun: Instant,
+    /// Milliseconds since then, the one that was begun as a whole: an answer is heard later than its question was put.
+    heard: AtomicU64,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Clock { turn: AtomicU64::new(0), begun: Instant::now(), heard: AtomicU64::new(0) }))
+    }
+}
 
 impl Turns {
     pub fn begin(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.turn.fetch_add(1, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.turn.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self) {
+        self.0.heard.store(self.0.begun.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+
+    pub fn heard(&self) -> Instant {
+        self.0.begun + Duration::from_millis(self.0.heard.load(Ordering::Relaxed))
     }
 }
 
@@ -73,7 +96,12 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Connection<Stream> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.turns.hear();
+        }
+        polled
     }
 }
 

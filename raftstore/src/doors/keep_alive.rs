@@ -1,7 +1,9 @@
-//! Whether the other end of a connection is still there: asked now and then, by a ping.
+//! Whether the other end of a connection is still there: asked by a ping when nothing was heard of it.
+//!
+//! Whatever comes is a sign of life. A pong may be long on its way, behind all that was said before it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::{Ping, PingPong, Reason};
@@ -12,38 +14,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct KeepAlive {
     pings: PingPong,
-    is_asked: bool,
-    /// Of the next ping, or of the patience with the last one.
+    /// When it was asked last, if nothing was heard before that.
+    asked: Option<Instant>,
+    /// Of the next look.
     time: Pin<Box<Sleep>>,
 }
 
 impl KeepAlive {
     pub fn new(pings: PingPong) -> Self {
-        Self { pings, is_asked: false, time: Box::pin(sleep(INTERVAL)) }
+        Self { pings, asked: None, time: Box::pin(sleep(INTERVAL)) }
     }
 
-    /// Ready when the connection is to be given up.
-    pub fn poll_broken(&mut self, context: &mut Context<'_>) -> Poll<h2::Error> {
+    /// Ready when the connection is to be given up. `heard`: when anything came last.
+    pub fn poll_broken(&mut self, heard: Instant, context: &mut Context<'_>) -> Poll<h2::Error> {
         loop {
-            if self.is_asked {
-                match self.pings.poll_pong(context) {
-                    Poll::Ready(Ok(_)) => {
-                        self.is_asked = false;
-                        self.time.as_mut().reset(Instant::now() + INTERVAL);
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(error),
-                    Poll::Pending if self.time.as_mut().poll(context).is_ready() => {
-                        return Poll::Ready(Reason::NO_ERROR.into());
-                    }
-                    Poll::Pending => return Poll::Pending,
-                }
+            ready!(self.time.as_mut().poll(context));
+            if self.asked.take().is_some_and(|asked| heard <= asked) {
+                return Poll::Ready(Reason::NO_ERROR.into());
             }
-            std::task::ready!(self.time.as_mut().poll(context));
-            if let Err(error) = self.pings.send_ping(Ping::opaque()) {
-                return Poll::Ready(error);
-            }
-            self.is_asked = true;
-            self.time.as_mut().reset(Instant::now() + PATIENCE);
+            let (now, due) = (Instant::now(), heard + INTERVAL);
+            let next = if due > now {
+                due
+            } else {
+                // The pong of an earlier one makes room; and one that is still on its way will do.
+                let _ = self.pings.poll_pong(context);
+                let _ = self.pings.send_ping(Ping::opaque());
+                self.asked = Some(now);
+                now + PATIENCE
+            };
+            self.time.as_mut().reset(next);
         }
     }
 }
@@ -55,6 +54,7 @@ mod tests {
     use bytes::Bytes;
     use tokio::io::DuplexStream;
 
+    use super::super::connection::{Connection, Turns};
     use super::*;
 
     /// Both ends of a connection, the server's looked after by pings. Its task ends with the connection.
@@ -62,11 +62,20 @@ mod tests {
         wire: (DuplexStream, DuplexStream),
     ) -> (h2::client::Connection<DuplexStream, Bytes>, tokio::task::JoinHandle<bool>) {
         let served = tokio::spawn(async move {
-            let mut connection = h2::server::handshake(wire.1).await.expect("greeted");
+            let turns = Turns::default();
+            let mut greeting = Box::pin(h2::server::handshake(Connection::new(wire.1, turns.clone())));
+            let greeted = poll_fn(|context| {
+                turns.begin();
+                greeting.as_mut().poll(context)
+            });
+            let mut connection = greeted.await.expect("greeted");
             let mut keep_alive = KeepAlive::new(connection.ping_pong().expect("the first"));
-            poll_fn(|context| match keep_alive.poll_broken(context) {
-                Poll::Ready(_) => Poll::Ready(true),
-                Poll::Pending => connection.poll_accept(context).map(|_| false),
+            poll_fn(|context| {
+                turns.begin();
+                match keep_alive.poll_broken(turns.heard(), context) {
+                    Poll::Ready(_) => Poll::Ready(true),
+                    Poll::Pending => connection.poll_accept(context).map(|_| false),
+                }
             })
             .await
         });
@@ -85,5 +94,23 @@ mod tests {
         assert!(tokio::time::timeout(10 * (INTERVAL + PATIENCE), &mut kept).await.is_err());
         kept.abort();
         drop(silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_heard_is_there_though_its_pong_is_late() {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let (greeted, _client) = tokio::join!(h2::server::handshake::<_>(server), h2::client::handshake(client));
+        let mut connection: h2::server::Connection<_, Bytes> = greeted.expect("greeted");
+        // Nobody carries pings or pongs here.
+        let mut keep_alive = KeepAlive::new(connection.ping_pong().expect("the first"));
+        let mut heard = Instant::now();
+        for _ in 0..20 {
+            let look = poll_fn(|context| keep_alive.poll_broken(heard, context));
+            assert!(tokio::time::timeout(INTERVAL + PATIENCE / 2, look).await.is_err());
+            heard = Instant::now();
+        }
+        let begun = Instant::now();
+        poll_fn(|context| keep_alive.poll_broken(heard, context)).await;
+        assert!(begun.elapsed() >= INTERVAL + PATIENCE);
     }
 }

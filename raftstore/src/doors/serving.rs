@@ -71,13 +71,17 @@ where
             .max_header_list_size(MAX_HEADER_BYTES)
             .handshake::<_, Bytes>(Connection::new(stream, turns.clone()))
     );
-    let mut connection = poll_fn(|context| {
-        turns.begin();
-        greeting.as_mut().poll(context)
-    })
-    .await?;
-    let mut keep_alive = connection.ping_pong().map(KeepAlive::new);
     let mut shutdown = pin!(shutdown.begun());
+    let greeted = poll_fn(|context| {
+        turns.begin();
+        match shutdown.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => greeting.as_mut().poll(context).map(Some),
+        }
+    });
+    let Some(greeted) = greeted.await else { return Ok(()) };
+    let mut connection = greeted?;
+    let mut keep_alive = connection.ping_pong().map(KeepAlive::new);
     let mut is_ending = false;
     poll_fn(|context| {
         turns.begin();
@@ -86,7 +90,7 @@ where
             connection.graceful_shutdown();
         }
         if let Some(keep_alive) = &mut keep_alive
-            && let Poll::Ready(error) = keep_alive.poll_broken(context)
+            && let Poll::Ready(error) = keep_alive.poll_broken(turns.heard(), context)
         {
             return Poll::Ready(Err(error));
         }
