@@ -62,7 +62,7 @@ impl Services {
 
 impl Answers for Services {
     fn message_method(path: &str) -> Option<MessageMethod<Self>> {
-        Some(match path.strip_prefix("/etcdserverpb.KV/")? {
+        Some(match path.strip_prefix('/')?.strip_prefix(kv_server::SERVICE_NAME)?.strip_prefix('/')? {
             "Range" => |services, message| kv::range(services.0.requests.clone(), message),
             "Put" => |services, message| kv::put(services.0.requests.clone(), message),
             "DeleteRange" => |services, message| kv::delete_range(services.0.requests.clone(), message),

@@ -107,24 +107,23 @@ impl IndexedKey {
     }
 }
 
-/// Keys as they are at one moment, also those that are deleted.
+/// Keys as they are at one moment, in their order, also those that are deleted.
 pub enum Keys {
     One(Option<Arc<IndexedKey>>),
-    InOrder(OrdSet<Entry>),
+    /// Of all keys, those from the first on and before the second.
+    Span(OrdSet<Entry>, Bytes, Option<Bytes>),
 }
 
 impl Keys {
-    pub fn iter(&self) -> impl Iterator<Item = &IndexedKey> + use<'_> {
-        self.range(b"", Bound::Unbounded)
-    }
-
-    /// Those of a range. One key is looked at wherever it lies.
-    pub fn range(&self, start: &[u8], end: Bound<&[u8]>) -> impl Iterator<Item = &IndexedKey> + use<'_> {
-        let (one, many) = match self {
-            Self::One(one) => (one.as_deref(), None),
-            Self::InOrder(keys) => (None, Some(keys.range::<_, [u8]>((Bound::Included(start), end)))),
-        };
-        one.into_iter().chain(many.into_iter().flatten().map(|entry| entry.0.as_ref()))
+    pub fn iter(&self) -> Box<dyn Iterator<Item = &IndexedKey> + '_> {
+        match self {
+            Self::One(one) => Box::new(one.as_deref().into_iter()),
+            Self::Span(_, start, Some(end)) if start >= end => Box::new(std::iter::empty()),
+            Self::Span(all, start, end) => {
+                let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                Box::new(all.range::<_, [u8]>((Bound::Included(&start[..]), end)).map(|entry| entry.0.as_ref()))
+            }
+        }
     }
 }
 
@@ -218,9 +217,14 @@ impl KeyIndex {
         revision < self.trimmed.load(atomic::Ordering::Relaxed)
     }
 
-    /// All keys. What is taken here is not to be kept for long.
+    /// The keys from `start` on and before `end`. What is taken here is not to be kept for long.
+    pub fn span(&self, start: Bytes, end: Option<Bytes>) -> Keys {
+        Keys::Span(self.keys.read().clone(), start, end)
+    }
+
+    /// All keys, as [`Self::span`].
     pub fn in_order(&self) -> Keys {
-        Keys::InOrder(self.keys.read().clone())
+        self.span(Bytes::new(), None)
     }
 
     /// As [`Self::in_order`], for who cannot lend it.

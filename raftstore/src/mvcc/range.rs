@@ -1,14 +1,13 @@
 //! Reading ranges of keys, at the newest revision or at any that is not compacted.
 
 use std::cmp::Ordering;
-use std::ops::Bound;
 
 use bytes::Bytes;
 use keelson_wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelson_wire::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use keelson_wire::mvccpb::KeyValue;
 
-use super::index::{IndexedKey, Keys, Seen};
+use super::index::{Keys, Seen};
 use super::{State, Values};
 use crate::disk;
 use crate::refusal::Refusal;
@@ -52,21 +51,12 @@ impl KeyRange {
         }
     }
 
-    /// The keys of the index among which those of the range are.
+    /// The keys of the index that lie in the range.
     pub fn keys(&self, state: &State) -> Keys {
         match self {
             Self::One(key) => Keys::One(state.keys.get(key)),
-            _ => state.keys.in_order(),
-        }
-    }
-
-    /// Those that lie in the range, in their order, also those that are deleted.
-    pub fn walk<'k>(&self, keys: &'k Keys) -> Box<dyn Iterator<Item = &'k IndexedKey> + 'k> {
-        match self {
-            Self::One(_) => Box::new(keys.iter()),
-            Self::Span(start, end) if start >= end => Box::new(std::iter::empty()),
-            Self::Span(start, end) => Box::new(keys.range(start, Bound::Excluded(end))),
-            Self::From(start) => Box::new(keys.range(start, Bound::Unbounded)),
+            Self::Span(start, end) => state.keys.span(start.clone(), Some(end.clone())),
+            Self::From(start) => state.keys.span(start.clone(), None),
         }
     }
 }
@@ -83,9 +73,8 @@ pub fn range(state: &State, values: &impl Values, request: &RangeRequest) -> Res
         return Err(Refusal::Compacted.into());
     }
     let header = ResponseHeader { revision: now, ..Default::default() };
-    let asked = KeyRange::new(request.key.clone(), request.range_end.clone());
-    let keys = asked.keys(state);
-    let alive = asked.walk(&keys).filter_map(|indexed| indexed.at(at).map(|seen| (indexed, seen)));
+    let keys = KeyRange::new(request.key.clone(), request.range_end.clone()).keys(state);
+    let alive = keys.iter().filter_map(|indexed| indexed.at(at).map(|seen| (indexed, seen)));
     if request.count_only {
         let count = alive.count() as i64;
         if state.keys.is_trimmed_beyond(at) {

@@ -111,11 +111,10 @@ pub fn branch(txn: &TxnRequest, succeeded: bool) -> &[RequestOp] {
 }
 
 fn holds(state: &State, values: &impl Values, compare: &Compare) -> Result<bool, Error> {
-    let compared = KeyRange::new(compare.key.clone(), compare.range_end.clone());
-    let keys = compared.keys(state);
+    let keys = KeyRange::new(compare.key.clone(), compare.range_end.clone()).keys(state);
     let by_value = compare.target() == CompareTarget::Value;
     let mut any = false;
-    for indexed in compared.walk(&keys) {
+    for indexed in keys.iter() {
         let Some(seen) = indexed.at(values.horizon()) else { continue };
         any = true;
         let kv = match seen.described(indexed.key()) {

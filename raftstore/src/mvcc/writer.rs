@@ -297,9 +297,9 @@ impl Writer {
         transaction: &mut Transaction,
         delete: &DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Error> {
-        let range = KeyRange::new(delete.key.clone(), delete.range_end.clone());
-        let doomed: Vec<(Bytes, Newest)> = range
-            .walk(&range.keys(&self.state))
+        let keys = KeyRange::new(delete.key.clone(), delete.range_end.clone()).keys(&self.state);
+        let doomed: Vec<(Bytes, Newest)> = keys
+            .iter()
             .map(|indexed| (indexed.key().clone(), indexed.newest()))
             .filter(|(_, newest)| newest.is_alive())
             .collect();

@@ -79,6 +79,7 @@ pub struct Progress {
     pub entries: Counter,
     /// The last entry that is gone from the log.
     pub purged: Gauge,
+    /// What the writer is told: whether anybody would be kept waiting.
     pub solitude: Arc<Solitude>,
 }
 
@@ -220,13 +221,11 @@ impl Shared {
     /// Appends where this is called, if nobody has to wait for that. Gives back what the thread shall do: it keeps the
     /// order of what was given to it, so nothing may overtake that.
     fn do_at_once(&self, job: Job) -> Option<Job> {
-        if !matches!(job, Job::Append { .. }) || !self.solitude.holds() || self.queued.load(Ordering::Acquire) > 0 {
+        let is_append = matches!(job, Job::Append { .. }) && !planted(Bug::AckBeforeSync);
+        if !is_append || !self.solitude.holds() || self.queued.load(Ordering::Acquire) > 0 {
             return Some(job);
         }
         let Some(mut writer) = self.writer.try_lock().filter(|writer| writer.is_quick()) else { return Some(job) };
-        if planted(Bug::AckBeforeSync) {
-            return Some(job);
-        }
         let mut group = Group::default();
         writer.gather(&mut group, job, || None);
         writer.commit(group);

@@ -147,7 +147,7 @@ impl Cluster {
 /// What a range holds now. No key is left of a lease that has ended.
 fn within(state: &State, range: &KeyRange) -> Result<BTreeMap<Bytes, KeyValue>, String> {
     let mut found = BTreeMap::new();
-    for indexed in range.walk(&range.keys(state)) {
+    for indexed in range.keys(state).iter() {
         let Some(seen) = indexed.at(state.revision) else { continue };
         let key = indexed.key();
         let kv = state.value(seen.revision).map_err(|error| error.to_string())?;
