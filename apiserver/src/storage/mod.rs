@@ -39,9 +39,10 @@ const QUEUE: usize = 8192;
 /// How long a call may take over all its attempts.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A store on the same machine answers a read within this time. A write waits for the disk, and those who bring it there
-/// need the processor.
-const SOON: Duration = Duration::from_micros(200);
+/// A store on the same machine answers a read within this time.
+const READ_SOON: Duration = Duration::from_micros(200);
+/// A write, too, if its disk is quick and nobody else writes. Others who need the processor end the look.
+const WRITE_SOON: Duration = Duration::from_micros(600);
 
 /// A call on its way to the store.
 pub(crate) struct Pending {
@@ -55,7 +56,8 @@ pub(crate) struct Pending {
 #[derive(Clone)]
 struct Queue {
     calls: mpsc::Sender<Pending>,
-    eagerness: Arc<Eagerness>,
+    reads: Arc<Eagerness>,
+    writes: Arc<Eagerness>,
 }
 
 impl Lane for Queue {
@@ -89,7 +91,8 @@ impl Store {
                     failed(format!("the store client failed: {error}"));
                 }
             });
-            Queue { calls: queue, eagerness: Arc::new(Eagerness::new(SOON)) }
+            let (reads, writes) = (Eagerness::new(READ_SOON), Eagerness::new(WRITE_SOON));
+            Queue { calls: queue, reads: Arc::new(reads), writes: Arc::new(writes) }
         });
         Store { queues: Arc::new(queues), endpoints, leases: Arc::default() }
     }
@@ -103,10 +106,12 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let traceparent = keelson_process::telemetry::current_traceparent().unwrap_or_default();
         let queue = self.queues.get();
-        let is_write = matches!(request, call::Request::Txn(_));
+        let eagerness = match request {
+            call::Request::Txn(_) => &queue.writes,
+            _ => &queue.reads,
+        };
         queue.calls.send(Pending { request, traceparent, reply }).await.map_err(|_| Error::Stopped)?;
-        let answered = if is_write { answer.await } else { queue.eagerness.wait(answer).await };
-        answered.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
+        eagerness.wait(answer).await.unwrap_or(Err(Error::Lost("the connection's task ended".to_owned())))
     }
 
     /// Attempts until the deadline, for calls that may be repeated.
