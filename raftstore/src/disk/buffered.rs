@@ -130,6 +130,8 @@ impl<Inner: Storage> Shared<Inner> {
             }
         }
         self.progress.notify_all();
+        // To free thousands of changes takes as long as a disk, and nobody shall wait for it.
+        MutexGuard::unlocked(buffers, || drop(changes));
     }
 }
 
