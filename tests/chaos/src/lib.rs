@@ -5,6 +5,7 @@
 //! chaos --quick                            the short fixed run that deploy/test makes
 //! chaos --seconds 3600 --seed 7            an hour, in rounds of a minute
 //! chaos --fault kill,partition --members 5
+//! chaos --kube-apiserver PROGRAM           what upstream's API server makes of it
 //! chaos --help
 //! ```
 //!
@@ -16,6 +17,9 @@
 //! With `--failpoints` the members are `raftstore-failpoints` (`cargo build --release -p raftstore --features failpoints --bin
 //! raftstore-failpoints`), which kill themselves at chosen points; with `--plant BUG` they have a bug, and the run is good if
 //! what `--expect` names is found.
+//!
+//! With `--kube-apiserver PROGRAM` the members carry upstream's API server, and kubectl writes and watches through it
+//! ([`upstream`]).
 //!
 //! The plan is the same for the same seed; what the processes make of it is not, so a run that finds something keeps its
 //! directory with the members' logs. It needs root for namespaces, and nothing of it is left when it ends.
@@ -31,5 +35,6 @@ pub mod plan;
 pub mod quick;
 pub mod run;
 pub mod summary;
+pub mod upstream;
 
 pub use error::{Error, Result};

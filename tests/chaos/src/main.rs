@@ -6,7 +6,7 @@ use clap::Parser as _;
 use keelson_chaos::options::Options;
 use keelson_chaos::plan::Plan;
 use keelson_chaos::summary::Summary;
-use keelson_chaos::{Error, Result, cluster, quick, run};
+use keelson_chaos::{Error, Result, cluster, quick, run, upstream};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -43,7 +43,12 @@ fn begin(options: &Options) -> Result<Summary> {
     println!("seed {}, {} s, faults {:?}, in {}", plan.seed, plan.length.as_secs(), plan.faults, directory.display());
     // One thread: the members' lives are bound to the thread that starts them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let outcome = runtime.block_on(run::run(options, plan, &directory));
+    let outcome = runtime.block_on(async {
+        match &options.kube_apiserver {
+            Some(program) => upstream::run(program, options, plan, &directory).await,
+            None => run::run(options, plan, &directory).await,
+        }
+    });
     let is_good = outcome.as_ref().is_ok_and(Summary::is_good);
     if !is_good && options.expect.is_empty() && options.directory.is_none() {
         let kept = temporary.keep();

@@ -59,6 +59,12 @@ pub struct Options {
     /// The run is good if one of these broken promises is found, and not good if none is
     #[arg(long, value_enum, value_delimiter = ',')]
     pub expect: Vec<Kind>,
+    /// A kube-apiserver of upstream's: it works on the members instead of the clients, and kubectl with it
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["failpoints", "plant", "expect"])]
+    pub kube_apiserver: Option<PathBuf>,
+    /// The kubectl for it
+    #[arg(long, env = "KUBECTL", default_value = "kubectl", value_name = "PROGRAM")]
+    pub kubectl: PathBuf,
     /// Say every fault
     #[arg(long, short)]
     pub verbose: bool,

@@ -1,16 +1,14 @@
 //! One member's process.
 
 use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Shape;
+use super::bound::bind;
 use super::disk::RESERVE;
 use super::network::address;
 use crate::{Error, Result};
@@ -95,17 +93,7 @@ impl Member {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        let descriptor = namespace.as_raw_fd();
-        // SAFETY: between fork and exec only system calls are made; the descriptor is open as long as the network is.
-        unsafe {
-            command.pre_exec(move || {
-                let namespace = std::os::fd::BorrowedFd::borrow_raw(descriptor);
-                setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                // Members do not outlive the thread that starts them, which is the main one.
-                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-                Ok(())
-            });
-        }
+        bind(&mut command, Some(namespace));
         let child = command.spawn().map_err(|error| Error::tried("start", shape.binary.display(), error))?;
         self.child = Some(child);
         self.stopped = false;

@@ -3,6 +3,7 @@
 //! The namespaces, links and mounts belong to this process and to nobody else: they have no names outside, and the
 //! kernel takes them back when it ends, whatever its end. The members are killed with it.
 
+mod bound;
 mod disk;
 mod member;
 mod network;
@@ -10,6 +11,7 @@ mod operator;
 
 use std::path::{Path, PathBuf};
 
+pub use bound::bind;
 pub use disk::{Disk, Fullness};
 pub use member::{Member, Process};
 pub use network::{Network, isolate, rules};
