@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::events::PodEvents;
-use super::execute::Job;
+use super::execute::{Job, Turns};
 use super::link::Link;
 use super::mail::{Done, Failure, Mail};
 use super::memory::{Durable, Memory, Operation, Reason};
@@ -45,6 +45,7 @@ pub struct Factory {
     pub newest: Arc<Mutex<Arc<Pod>>>,
     /// The runtime or the state directory may already know of the pod.
     pub known: Arc<AtomicBool>,
+    pub turns: Turns,
     /// The API server has no such pod (it was deleted while the agent was dead).
     pub gone: bool,
     /// Told when nothing of the pod is left to be done.
@@ -267,6 +268,7 @@ impl PodRole {
             directory: self.directory.clone(),
             events: self.events.clone(),
             references: self.references.clone(),
+            turns: self.factory.turns.clone(),
             sandbox: self.sandbox.clone(),
             leftover: None,
             hook_tried: false,

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::actor::Factory;
+use super::execute::Turns;
 use super::link::Link;
 use super::mail::Mail;
 use super::{spec, state_file};
@@ -151,6 +152,7 @@ impl Dispatcher {
             link: link.clone(),
             newest: newest.clone(),
             known: Arc::new(AtomicBool::new(known)),
+            turns: Turns::default(),
             gone,
             finished: self.finished.clone(),
         };

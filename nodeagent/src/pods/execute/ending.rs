@@ -8,7 +8,7 @@ use keelson_client::DeleteOptions;
 
 use super::super::mail::{Done, Failure};
 use super::super::spec;
-use super::{Job, blocking};
+use super::Job;
 use crate::runtime::ContainerFilter;
 use crate::volumes;
 
@@ -26,13 +26,15 @@ impl Job {
         }
         let logs = runtime.pod_log_directory(&self.identity());
         let directory = self.directory.clone();
-        blocking(move || {
+        let remove = move |()| {
             volumes::tear_down(&directory)?;
             remove_tree(&logs)?;
             remove_tree(&directory)
-        })
-        .await?
-        .map_err(|error| Failure::new(format!("cannot remove the pod's directory: {error}")))?;
+        };
+        self.turns
+            .take(|| (), remove)
+            .await?
+            .map_err(|error| Failure::new(format!("cannot remove the pod's directory: {error}")))?;
         self.context.tokens.forget(uid);
         Ok(Done::Nothing)
     }

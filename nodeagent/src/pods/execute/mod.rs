@@ -3,6 +3,7 @@
 mod containers;
 mod ending;
 mod sandbox;
+mod turns;
 mod volumes;
 
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ use crate::context::Context;
 use crate::images::ensure;
 use crate::runtime;
 
+pub use turns::Turns;
+
 /// One operation with all that it works on, taken at the moment when it begins.
 #[derive(Clone)]
 pub struct Job {
@@ -29,6 +32,8 @@ pub struct Job {
     pub directory: PathBuf,
     pub events: PodEvents,
     pub references: Arc<PodReferences>,
+    /// Of those who write to the pod's directory.
+    pub turns: Turns,
     /// The newest sandbox.
     pub sandbox: Option<runtime::Sandbox>,
     /// The instance that a start replaces if it never ran.

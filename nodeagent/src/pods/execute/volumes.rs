@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::super::mail::{Done, Failure};
 use super::super::spec;
-use super::{Job, blocking};
+use super::Job;
 use crate::environment::fields::Surroundings;
 use crate::volumes;
 use crate::volumes::payload::{self, Origin};
@@ -21,8 +21,7 @@ impl Job {
         let tokens = tokens.inspect_err(|failure| {
             self.events.pod_warning("FailedMount", &failure.message);
         })?;
-        let mut contents = Vec::with_capacity(declared.len());
-        {
+        let read = || -> Vec<_> {
             let ips = self.pod_ips();
             let origin = Origin {
                 pod: &self.pod,
@@ -30,13 +29,11 @@ impl Job {
                 around: self.surroundings(&ips),
                 tokens: &tokens,
             };
-            for volume in declared {
-                contents.push(origin.files(volume));
-            }
-        }
+            declared.iter().map(|volume| origin.files(volume)).collect()
+        };
         let pod = self.pod.clone();
         let directory = self.directory.clone();
-        let failed = blocking(move || {
+        let write = move |contents: Vec<_>| {
             let declared = spec::spec(&pod).volumes.as_deref().unwrap_or_default();
             let mut failed = Vec::new();
             for (volume, files) in declared.iter().zip(contents) {
@@ -45,8 +42,8 @@ impl Job {
                 }
             }
             failed
-        })
-        .await?;
+        };
+        let failed = self.turns.take(read, write).await?;
         for message in &failed {
             self.events.pod_warning("FailedMount", message);
         }
