@@ -1,12 +1,14 @@
 //! pods/exec and pods/attach: a remote command session over a WebSocket.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, Session};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::LocalBoxStream;
 use futures::{StreamExt, TryStreamExt};
 use keelson_objects::status::StatusError;
 use keelson_wire::node::exec_input::Input;
+use keelson_wire::node::exec_output::Output;
 use keelson_wire::node::node_client::NodeClient;
 use keelson_wire::node::{ExecInput, ExecOutput, ExecStart};
 use serde_json::Value;
@@ -15,13 +17,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::query::Query;
+use super::session::Dialect;
 use super::{IN_FLIGHT, connect, container, session, target, websocket};
 use crate::cluster::Cluster;
 use crate::kinds::fields::Fields;
 use crate::pipeline::Request;
 use crate::registry::Connect;
-
-const PROTOCOLS: &[&str] = &["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 pub struct Exec;
 pub struct Attach;
@@ -70,10 +71,11 @@ async fn run(
     let agent = connect::agent(cluster, target::node_name(&pod)?).await?;
 
     let (to_agent, inputs) = mpsc::channel(IN_FLIGHT);
-    let (response, session, messages, _) = websocket::accept(http, payload, PROTOCOLS)?;
+    let (response, session, messages, protocol) = websocket::accept(http, payload, session::PROTOCOLS)?;
+    let client = Client { session, dialect: Dialect::of(protocol) };
     let messages = messages.aggregate_continuations();
     actix_web::rt::spawn(async move {
-        relay(agent, start, to_agent, inputs, session, messages).await;
+        relay(agent, start, to_agent, inputs, client, messages).await;
     });
     Ok(response)
 }
@@ -98,13 +100,25 @@ fn start(query: &Query, pod: &Value, request: &Request, command: Vec<String>) ->
     Ok(start)
 }
 
+/// The one who asked, in the protocol that was agreed on.
+struct Client {
+    session: Session,
+    dialect: Dialect,
+}
+
+impl Client {
+    async fn send(&mut self, message: Bytes) -> Result<(), Closed> {
+        self.dialect.send(&mut self.session, message).await
+    }
+}
+
 /// Carries messages both ways until the command ends, the client goes or the agent breaks off.
 async fn relay(
     mut agent: NodeClient<Channel>,
     start: ExecStart,
     to_agent: mpsc::Sender<ExecInput>,
     inputs: mpsc::Receiver<ExecInput>,
-    mut client: Session,
+    mut client: Client,
     messages: AggregatedMessageStream,
 ) {
     let is_attach = start.command.is_empty();
@@ -121,7 +135,7 @@ async fn relay(
     });
     let outputs = outputs.try_flatten().boxed_local();
     // tells the client that the session stands
-    if client.binary(session::framed(session::STDOUT, &[])).await.is_err() {
+    if client.send(session::framed(session::STDOUT, &[])).await.is_err() {
         return;
     }
     if let Err(status) = carry(to_agent, outputs, &mut client, messages).await {
@@ -129,16 +143,16 @@ async fn relay(
         tracing::debug!(%container, %status, "remote command session failed");
         let failure = StatusError::internal(format!("error {what}: {}", status.message()));
         // the client may be gone, which is as good an end as any
-        drop(client.binary(session::failure(&failure)).await);
+        drop(client.send(client.dialect.failure(&failure)).await);
     }
-    drop(client.close(Some(CloseReason { code: CloseCode::Normal, description: None })).await);
+    drop(client.session.close(Some(CloseReason { code: CloseCode::Normal, description: None })).await);
 }
 
 /// `Err` when the agent broke off; a client that goes ends the session quietly, and with it the agent's stream.
 async fn carry(
     to_agent: mpsc::Sender<ExecInput>,
     mut outputs: LocalBoxStream<'static, Result<ExecOutput, tonic::Status>>,
-    client: &mut Session,
+    client: &mut Client,
     mut messages: AggregatedMessageStream,
 ) -> Result<(), tonic::Status> {
     let mut pending: Option<ExecInput> = None;
@@ -148,8 +162,18 @@ async fn carry(
                 let Some(output) = output.transpose()? else {
                     return Err(tonic::Status::unavailable("the node agent ended the session without an exit code"));
                 };
-                let Some((message, is_last)) = session::output(output) else { continue };
-                if client.binary(message).await.is_err() || is_last {
+                let (message, is_last) = match output.output {
+                    Some(Output::Stdout(data)) => (Some(session::framed(session::STDOUT, &data)), false),
+                    Some(Output::Stderr(data)) => (Some(session::framed(session::STDERR, &data)), false),
+                    Some(Output::ExitCode(code)) => (client.dialect.exit(code), true),
+                    None => continue,
+                };
+                if let Some(message) = message
+                    && client.send(message).await.is_err()
+                {
+                    return Ok(());
+                }
+                if is_last {
                     return Ok(());
                 }
             }
@@ -160,15 +184,15 @@ async fn carry(
                 _ => continue,
             },
             message = messages.next(), if pending.is_none() => match message {
-                Some(Ok(AggregatedMessage::Binary(data))) => {
-                    pending = session::input(&data).map(|input| ExecInput { input: Some(input) });
+                Some(Ok(message @ (AggregatedMessage::Binary(_) | AggregatedMessage::Text(_)))) => {
+                    pending = client.dialect.input(&message).map(|input| ExecInput { input: Some(input) });
                 }
                 Some(Ok(AggregatedMessage::Ping(data))) => {
-                    if client.pong(&data).await.is_err() {
+                    if client.session.pong(&data).await.is_err() {
                         return Ok(());
                     }
                 }
-                Some(Ok(AggregatedMessage::Text(_) | AggregatedMessage::Pong(_))) => {}
+                Some(Ok(AggregatedMessage::Pong(_))) => {}
                 Some(Ok(AggregatedMessage::Close(_)) | Err(_)) | None => return Ok(()),
             },
         }

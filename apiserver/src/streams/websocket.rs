@@ -9,7 +9,8 @@ const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
 /// The longest message that is taken from a client.
 const LONGEST_MESSAGE: usize = 1024 * 1024;
 
-/// Takes over the connection. `supported` is in order of preference; the client offers in its own.
+/// Takes over the connection. `supported` is in order of preference; the client offers in its own. An empty one is for
+/// a client that offers none.
 pub fn accept(
     http: &HttpRequest,
     payload: web::Payload,
@@ -29,11 +30,14 @@ pub fn accept(
     };
     let (mut response, session, messages) = actix_ws::handle(http, payload)
         .map_err(|error| StatusError::bad_request(format!("unable to upgrade: {error}")))?;
-    response.headers_mut().insert(PROTOCOL, HeaderValue::from_static(protocol));
+    if !protocol.is_empty() {
+        response.headers_mut().insert(PROTOCOL, HeaderValue::from_static(protocol));
+    }
     Ok((response, session, messages.max_frame_size(LONGEST_MESSAGE), protocol))
 }
 
 fn choose(offers: &[&str], supported: &[&'static str]) -> Option<&'static str> {
+    let offers = if offers.is_empty() { &[""] } else { offers };
     supported.iter().find(|protocol| offers.contains(*protocol)).copied()
 }
 
@@ -47,5 +51,7 @@ mod tests {
         assert_eq!(choose(&["v4.channel.k8s.io", "v5.channel.k8s.io"], &supported), Some("v5.channel.k8s.io"));
         assert_eq!(choose(&["v4.channel.k8s.io"], &supported), Some("v4.channel.k8s.io"));
         assert_eq!(choose(&["channel.k8s.io"], &supported), None);
+        assert_eq!(choose(&[], &supported), None);
+        assert_eq!(choose(&[], &["v4.channel.k8s.io", ""]), Some(""));
     }
 }

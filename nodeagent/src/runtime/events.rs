@@ -227,17 +227,22 @@ fn end_of_log(path: &Path) -> String {
     };
     let text = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text
+    // The text of each line, and whether it ends with it.
+    let lines: Vec<(&str, bool)> = text
         .lines()
         .filter_map(|line| {
             let mut fields = line.splitn(4, ' ');
             let is_line = fields.next()?.ends_with('Z') && matches!(fields.next()?, "stdout" | "stderr");
-            is_line.then(|| fields.nth(1)).flatten()
+            let is_whole = fields.next()? != "P";
+            is_line.then_some((fields.next()?, is_whole))
         })
         .collect();
-    let mut message = lines[lines.len().saturating_sub(FALLBACK_LINES)..].join("\n");
-    if !message.is_empty() {
-        message.push('\n');
+    let mut message = String::new();
+    for (text, is_whole) in &lines[lines.len().saturating_sub(FALLBACK_LINES)..] {
+        message.push_str(text);
+        if *is_whole {
+            message.push('\n');
+        }
     }
     let mut cut = message.len().saturating_sub(FALLBACK_BYTES);
     while !message.is_char_boundary(cut) {
@@ -263,5 +268,8 @@ mod tests {
         assert!(end.ends_with("line 198\nline 199\n") && end.starts_with("line 120\n"), "{end}");
         assert!(end.len() <= FALLBACK_BYTES);
         assert_eq!(end_of_log(Path::new("/nonexistent")), "");
+        let time = "2026-01-01T00:00:00.000000000Z";
+        fs::write(&path, format!("{time} stdout F whole\n{time} stdout P be\n{time} stdout P gun\n")).expect("write");
+        assert_eq!(end_of_log(&path), "whole\nbegun", "what was not ended gets no end");
     }
 }

@@ -23,7 +23,7 @@ fn endings(world: &mut World) -> Result<()> {
     let elsewhere = json!({ "terminationMessagePath": "/tmp/note" });
     create(&kubectl, "elsewhere", once("Never", "echo -n noted > /tmp/note", elsewhere))?;
     let fallback = json!({ "terminationMessagePolicy": "FallbackToLogsOnError" });
-    create(&kubectl, "logged", once("Never", "echo in the log; exit 5", fallback))?;
+    create(&kubectl, "logged", once("Never", "echo in the log; echo -n and no end; exit 5", fallback))?;
     let small = json!({ "resources": { "limits": { "memory": "16Mi" } } });
     create(&kubectl, "greedy", once("Never", "tail /dev/zero", small))?;
     let mut late = once("Always", "sleep 1000", json!({}));
@@ -45,7 +45,8 @@ fn endings(world: &mut World) -> Result<()> {
     shows(&kubectl, "elsewhere", &format!("{ENDED}/message"), &json!("noted"))?;
     shows(&kubectl, "elsewhere", &format!("{ENDED}/reason"), &json!("Completed"))?;
     phase(&kubectl, "logged", "Failed")?;
-    shows(&kubectl, "logged", &format!("{ENDED}/message"), &json!("in the log\n"))?;
+    shows(&kubectl, "logged", &format!("{ENDED}/message"), &json!("in the log\nand no end"))?;
+    assert_eq!(kubectl.run("logs logged")?, "in the log\nand no end");
     phase(&kubectl, "greedy", "Failed")?;
     shows(&kubectl, "greedy", &format!("{ENDED}/reason"), &json!("OOMKilled"))?;
     shows(&kubectl, "greedy", &format!("{ENDED}/exitCode"), &json!(137))?;
