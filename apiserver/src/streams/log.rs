@@ -1,20 +1,26 @@
-//! pods/log: a container's output as plain text, on request as it comes.
+//! pods/log: a container's output as plain text, on request as it comes, and over a WebSocket for who asks for one.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use keelson_objects::status::StatusError;
 use keelson_wire::node::{LogChunk, LogsRequest};
 
 use super::query::Query;
-use super::{connect, container, target};
+use super::{connect, container, target, websocket};
 use crate::cluster::Cluster;
 use crate::kinds::fields::Fields;
 use crate::kinds::validation::{Errors, Path};
 use crate::pipeline::Request;
 use crate::registry::Connect;
+
+/// As in k8s.io/apimachinery's `wsstream`: the log's bytes, or text messages in base64.
+const PROTOCOLS: &[&str] = &["binary.k8s.io", "base64.binary.k8s.io", ""];
 
 pub struct Log;
 
@@ -25,7 +31,7 @@ impl Connect for Log {
         cluster: &Cluster,
         request: Request,
         http: HttpRequest,
-        _payload: web::Payload,
+        payload: web::Payload,
     ) -> Result<HttpResponse, StatusError> {
         let query = Query::parse(http.query_string());
         let options = options(&query, &request.name)?;
@@ -52,7 +58,45 @@ impl Connect for Log {
             None => None,
         };
         let body = futures::stream::iter(first.map(Ok)).chain(stream).map(chunk);
+        if websocket::is_wanted(&http) {
+            let (response, session, messages, protocol) = websocket::accept(&http, payload, PROTOCOLS)?;
+            actix_web::rt::spawn(relay(body, session, messages, protocol.starts_with("base64")));
+            return Ok(response);
+        }
         Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain")).streaming(body))
+    }
+}
+
+/// Sends the log as messages until it ends or the client goes. One that breaks off is told by an end without a reason.
+async fn relay(
+    body: impl Stream<Item = Result<Bytes, std::io::Error>>,
+    mut client: Session,
+    mut messages: MessageStream,
+    in_base64: bool,
+) {
+    let mut body = std::pin::pin!(body);
+    loop {
+        tokio::select! {
+            chunk = body.next() => {
+                let sent = match chunk {
+                    Some(Ok(data)) if in_base64 => client.text(STANDARD.encode(&data)).await,
+                    Some(Ok(data)) => client.binary(data).await,
+                    Some(Err(_)) => return drop(client.close(None).await),
+                    None => {
+                        let reason = CloseReason { code: CloseCode::Normal, description: None };
+                        return drop(client.close(Some(reason)).await);
+                    }
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            message = messages.next() => match message {
+                Some(Ok(Message::Ping(data))) if client.pong(&data).await.is_err() => return,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! WebSocket handshakes with Kubernetes' subprotocols.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{MessageStream, Session};
 use keelson_objects::status::StatusError;
@@ -8,6 +8,12 @@ use keelson_objects::status::StatusError;
 const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
 /// The longest message that is taken from a client.
 const LONGEST_MESSAGE: usize = 1024 * 1024;
+
+/// Whether the client asks for a WebSocket where it could have an answer without.
+pub fn is_wanted(http: &HttpRequest) -> bool {
+    let upgrade = http.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|upgrade| upgrade.split(',').any(|name| name.trim().eq_ignore_ascii_case("websocket")))
+}
 
 /// Takes over the connection. `supported` is in order of preference; the client offers in its own. An empty one is for
 /// a client that offers none.

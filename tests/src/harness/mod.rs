@@ -10,6 +10,7 @@ mod machine;
 mod registry;
 mod runner;
 mod wait;
+mod websocket;
 
 pub use background::Background;
 pub use cluster::{Cluster, Network, Shape};
@@ -21,6 +22,7 @@ pub use machine::{MACHINE_ADDRESS, on_a_machine_of_its_own};
 pub use registry::{PASSWORD as REGISTRY_PASSWORD, Registry, USER as REGISTRY_USER};
 pub use runner::{Scenario, run_all};
 pub use wait::{eventually, eventually_within};
+pub use websocket::{Message, websocket};
 
 /// A test's failure: what was expected and what was seen.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::{phase, pod};
-use crate::harness::{Result, Scenario, eventually};
+use crate::harness::{Message, Result, Scenario, eventually, websocket};
 use crate::scenarios::World;
 
-pub const SCENARIOS: [Scenario<World>; 5] = [
+pub const SCENARIOS: [Scenario<World>; 6] = [
     Scenario { name: "pods-environment-and-volumes", run: environment_and_volumes },
     Scenario { name: "pods-init-containers-and-hooks", run: init_and_hooks },
     Scenario { name: "pods-crash-and-back-off", run: crash },
+    Scenario { name: "pods-over-websockets", run: over_websockets },
     Scenario { name: "pods-probes", run: probes },
     Scenario { name: "pods-that-fit-nowhere", run: unschedulable },
 ];
@@ -113,6 +114,39 @@ fn crash(world: &mut World) -> Result<()> {
     let events = kubectl.run("get events --field-selector=involvedObject.name=crasher")?;
     assert!(events.contains("Back-off restarting failed container main in pod crasher"), "{events}");
     kubectl.run("delete pod crasher").map(drop)
+}
+
+/// Client libraries speak older protocols than kubectl does.
+fn over_websockets(world: &mut World) -> Result<()> {
+    let kubectl = world.namespace("websockets")?;
+    let image = world.image("busybox:1")?;
+    kubectl.feed(
+        "create --filename=-",
+        &pod(
+            "talker",
+            json!({ "terminationGracePeriodSeconds": 1, "containers": [{ "name": "main", "image": image, "command": ["sh", "-c", "echo alive; sleep 1000"] }] }),
+        ),
+    )?;
+    eventually("the log is there", || {
+        let log = kubectl.run("logs talker")?;
+        if log == "alive\n" { Ok(()) } else { Err(log.into()) }
+    })?;
+    let pod = "/api/v1/namespaces/websockets/pods/talker";
+    let exec = format!("{pod}/exec?stdout=1&stderr=1&command=echo&command=hello");
+    // What says nothing but that a channel is there is left out.
+    let said = |path: &str, protocol: &str| -> Result<Vec<Message>> {
+        let messages = websocket(&world.cluster, path, protocol)?;
+        Ok(messages.into_iter().filter(|message| message.len() > 1).collect())
+    };
+    assert_eq!(said(&exec, "channel.k8s.io")?, [Message::binary(&b"\x01hello\n"[..])]);
+    assert_eq!(said(&exec, "base64.channel.k8s.io")?, [Message::text("1aGVsbG8K")]);
+    let newer = said(&exec, "v4.channel.k8s.io")?;
+    assert_eq!(newer[0], Message::binary(&b"\x01hello\n"[..]));
+    assert!(newer[1].to_text()?.contains(r#""status":"Success""#), "{newer:?}");
+    let log = format!("{pod}/log?container=main");
+    assert_eq!(said(&log, "binary.k8s.io")?, [Message::binary(&b"alive\n"[..])]);
+    assert_eq!(said(&log, "base64.binary.k8s.io")?, [Message::text("YWxpdmUK")]);
+    kubectl.run("delete pod talker").map(drop)
 }
 
 fn probes(world: &mut World) -> Result<()> {
