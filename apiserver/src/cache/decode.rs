@@ -2,13 +2,14 @@
 //!
 //! The store keeps an object's JSON without its resourceVersion, which is the key's modification revision; it
 //! is spliced in as the first member of `metadata`. Objects that an upstream server wrote as protobuf are transcoded.
+//! In the cache, every object of a kind begins with the same bytes, `apiVersion` and `kind`, which lists leave out.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::Entry;
 use crate::registry::Kind;
@@ -65,6 +66,13 @@ fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> 
     deserializer.deserialize_any(PairsVisitor)
 }
 
+/// The object with what every object of its kind begins with.
+fn opened(kind: &Kind, mut members: Map<String, Value>) -> Vec<u8> {
+    members.shift_insert(0, "apiVersion".to_owned(), kind.api_version().into());
+    members.shift_insert(1, "kind".to_owned(), kind.kind.clone().into());
+    serde_json::to_vec(&members).expect("a JSON value always serializes")
+}
+
 /// `key` is the key below the kind's prefix.
 pub fn decode(kind: &Kind, key: &str, stored: &[u8], revision: i64) -> Result<Entry, Malformed> {
     if stored.starts_with(PROTOBUF_MAGIC) {
@@ -86,6 +94,9 @@ fn decode_json(kind: &Kind, key: &str, stored: &[u8], revision: i64) -> Result<E
     let metadata: Metadata = serde_json::from_str(raw)?;
     if metadata.resource_version.is_some() {
         return decode_json(kind, key, &without_version(serde_json::from_slice(stored)?), revision);
+    }
+    if !stored.starts_with(kind.opening.as_bytes()) {
+        return decode_json(kind, key, &opened(kind, serde_json::from_slice(stored)?), revision);
     }
     // The raw value borrows from `stored`, so its place there is where to splice, behind the brace.
     let brace = raw.as_ptr() as usize - stored.as_ptr() as usize + 1;
@@ -135,17 +146,17 @@ mod tests {
     fn the_version_is_spliced_and_can_be_changed() {
         let table = [
             (
-                r#"{"kind":"ConfigMap","metadata":{"name":"x"}}"#,
-                r#"{"kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"x"}}"#,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}"#,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"x"}}"#,
             ),
-            (r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#),
+            (r#"{"metadata":{}}"#, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"7"}}"#),
             (
-                r#"{"data":{"metadata":{"a":1}},"metadata":{ "name":"x"}}"#,
-                r#"{"data":{"metadata":{"a":1}},"metadata":{"resourceVersion":"7", "name":"x"}}"#,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"metadata":{"a":1}},"metadata":{ "name":"x"}}"#,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"metadata":{"a":1}},"metadata":{"resourceVersion":"7", "name":"x"}}"#,
             ),
             (
-                r#"{"metadata":{"name":"x","resourceVersion":"3"}}"#,
-                r#"{"metadata":{"resourceVersion":"7","name":"x"}}"#,
+                r#"{"kind":"ConfigMap","metadata":{"name":"x","resourceVersion":"3"},"apiVersion":"v1"}"#,
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"x"}}"#,
             ),
         ];
         for (stored, expected) in table {

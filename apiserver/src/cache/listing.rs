@@ -43,6 +43,11 @@ impl Listing {
         head.push_str(r#"},"items":["#);
         (head, "]}\n")
     }
+
+    /// An item of the list in JSON, behind the brace that opens it: the list tells what it is of.
+    pub fn item<'a>(&self, entry: &'a Entry) -> &'a [u8] {
+        &entry.json()[self.kind.opening.len()..]
+    }
 }
 
 /// What resourceVersion and resourceVersionMatch ask for.

@@ -61,7 +61,7 @@ pub(super) async fn drain(payload: &mut web::Payload, limit: usize) {
 /// The size of a list in JSON.
 pub(super) fn list_length(listing: &Listing) -> usize {
     let (head, tail) = listing.envelope();
-    let items: usize = listing.entries.iter().map(|entry| entry.json().len() + 1).sum();
+    let items: usize = listing.entries.iter().map(|entry| listing.item(entry).len() + 2).sum();
     head.len() + items.saturating_sub(usize::from(!listing.entries.is_empty())) + tail.len()
 }
 
@@ -74,7 +74,8 @@ pub(super) fn whole_list(listing: &Listing) -> Bytes {
         if index > 0 {
             whole.put_u8(b',');
         }
-        whole.put_slice(entry.json());
+        whole.put_u8(b'{');
+        whole.put_slice(listing.item(entry));
     }
     whole.put_slice(tail.as_bytes());
     whole.freeze()
@@ -97,7 +98,8 @@ pub(super) fn list_chunks(listing: Listing) -> impl Stream<Item = Bytes> {
             if next > 0 {
                 chunk.put_u8(b',');
             }
-            chunk.put_slice(entry.json());
+            chunk.put_u8(b'{');
+            chunk.put_slice(listing.item(entry));
             next += 1;
             if chunk.len() >= CHUNK {
                 return Some(chunk.freeze());

@@ -37,24 +37,9 @@ pub(super) fn of_object(kind: &Kind, object: Value, view: View, include: Include
     }
 }
 
-/// A bookmark in this view.
-pub(super) fn of_bookmark(bookmark: Value, view: View, with_columns: bool) -> Value {
-    match view {
-        View::Plain => bookmark,
-        View::Metadata => metadata_of(&bookmark),
-        View::Table(version) => json!({
-            "kind": "Table",
-            "apiVersion": format!("meta.k8s.io/{version}"),
-            "metadata": { "resourceVersion": keelson_objects::meta::resource_version(&bookmark) },
-            "columnDefinitions": if with_columns { json!([]) } else { Value::Null },
-            "rows": [],
-        }),
-    }
-}
-
 /// A list in this view.
 pub(super) fn of_list(listing: &Listing, view: View, include: IncludeObject) -> Result<Value, StatusError> {
-    let objects: Vec<Value> = listing.entries.iter().map(|entry| entry.value()).collect::<Result<_, _>>()?;
+    let mut objects: Vec<Value> = listing.entries.iter().map(|entry| entry.value()).collect::<Result<_, _>>()?;
     let revision = listing.revision.to_string();
     if let View::Table(version) = view {
         let meta = tables::Meta {
@@ -78,12 +63,18 @@ pub(super) fn of_list(listing: &Listing, view: View, include: IncludeObject) -> 
             "metadata": metadata,
             "items": objects.iter().map(metadata_of).collect::<Vec<_>>(),
         }),
-        _ => json!({
-            "kind": listing.kind.list_kind,
-            "apiVersion": listing.kind.api_version(),
-            "metadata": metadata,
-            "items": objects,
-        }),
+        _ => {
+            for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+                object.shift_remove("apiVersion");
+                object.shift_remove("kind");
+            }
+            json!({
+                "kind": listing.kind.list_kind,
+                "apiVersion": listing.kind.api_version(),
+                "metadata": metadata,
+                "items": objects,
+            })
+        }
     })
 }
 

@@ -50,7 +50,7 @@ fn converted(
     };
     let object = match item {
         WatchItem::Error(_) => object,
-        WatchItem::Bookmark(_) => views::of_bookmark(object, accepted.view, with_columns),
+        // A bookmark is an object with nothing but its metadata; in a table, that is what its row shows.
         _ => views::of_object(&watch.kind, object, accepted.view, include, with_columns),
     };
     encode::watch_frame(item.kind(), &object, accepted.encoding).unwrap_or_else(|error| {

@@ -152,9 +152,10 @@ fn set_kind(value: &mut Value, expected: Expected<'_>) -> Result<(), StatusError
             "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
         )));
     }
-    if given_kind.is_empty() || given_version.is_empty() {
-        object.insert("kind".to_owned(), expected.kind.into());
-        object.insert("apiVersion".to_owned(), api_version.into());
+    // In the order in which the cache wants them: see `Kind::opening`.
+    if !object.keys().take(2).eq(["apiVersion", "kind"]) || given_kind.is_empty() || given_version.is_empty() {
+        object.shift_insert(0, "apiVersion".to_owned(), api_version.into());
+        object.shift_insert(1, "kind".to_owned(), expected.kind.into());
     }
     Ok(())
 }

@@ -38,6 +38,9 @@ pub struct Kind {
     pub categories: Vec<Text>,
     pub scope: Scope,
     pub verbs: &'static [Verb],
+    /// What every object of it begins with in JSON, as it is stored and cached: the brace, `apiVersion` and `kind`. Items
+    /// of a list go without these two, as upstream's do.
+    pub opening: Text,
     /// Ends in a slash: `/registry/pods/`. Keys below it are `<namespace>/<name>` or `<name>`.
     pub storage_prefix: Text,
     /// Carries the annotation `keelson.dev/traceparent`, and its requests are sampled.
@@ -59,7 +62,9 @@ impl Kind {
     /// A namespaced kind with all verbs, plain strategy, no subresources, and upstream's usual storage prefix
     /// (`/registry/<resource>/`).
     pub fn new(group: &'static str, version: &'static str, kind: &'static str, resource: &'static str) -> Kind {
+        let api_version = keelson_objects::meta::join_api_version(group, version);
         Kind {
+            opening: format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","#).into(),
             group: group.into(),
             version: version.into(),
             kind: kind.into(),

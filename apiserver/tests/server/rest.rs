@@ -109,6 +109,41 @@ async fn pages_stay_at_their_revision_and_watches_go_on_from_it() {
     assert!(first["type"] == "ADDED" || first["object"]["code"] == 410, "{first}");
 }
 
+/// Typed clients compare what they made with what a list shows, and tables are watched too.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_go_without_their_kind_and_a_tables_bookmark_has_a_row() {
+    let cluster = Cluster::start().await;
+    let mut client = cluster.rest(ADMIN).await;
+    let orders = [r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#, r#"{"metadata":{"name":"b"}}"#];
+    for body in orders {
+        let headers = [("content-type", "application/json")];
+        assert_eq!(client.send(Method::POST, MAPS, &headers, body).await.0.as_u16(), 201);
+    }
+    for path in [MAPS.to_owned(), format!("{MAPS}?pretty=true")] {
+        let (_, list) = client.json(Method::GET, &path, Value::Null).await;
+        let items = list["items"].as_array().expect("items");
+        assert_eq!((list["kind"].as_str(), items.len()), (Some("ConfigMapList"), 2));
+        for item in items {
+            assert_eq!(item.as_object().expect("an item").keys().collect::<Vec<_>>(), ["metadata"], "{path}");
+        }
+    }
+    let (_, object) = client.json(Method::GET, &format!("{MAPS}/a"), Value::Null).await;
+    assert_eq!((object["apiVersion"].as_str(), object["kind"].as_str()), (Some("v1"), Some("ConfigMap")));
+
+    let mut watching = cluster.rest(ADMIN).await;
+    let path =
+        format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let mut events = Events::new(watching.open(Method::GET, &path, &table, "").await.into_body());
+    for _ in 0..2 {
+        assert_eq!(events.next().await.expect("an event")["type"], "ADDED");
+    }
+    let end = events.next().await.expect("an event");
+    let shown = &end["object"]["rows"][0]["object"];
+    assert_eq!(shown["metadata"]["annotations"]["k8s.io/initial-events-end"], "true", "{end}");
+    assert_eq!(shown["kind"], "PartialObjectMetadata");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_watchers_see_every_change_once_and_in_order() {
     const WATCHERS: usize = 20;
