@@ -159,7 +159,14 @@ impl PodRole {
         // Labels and annotations show in downward API volumes.
         let visible = pod.metadata.labels != self.pod.metadata.labels
             || pod.metadata.annotations != self.pod.metadata.annotations;
-        self.pod = pod;
+        let before = std::mem::replace(&mut self.pod, pod);
+        for name in spec::changed_images(&before, &self.pod) {
+            // Neither what was pulled nor how often that failed says anything of another image.
+            let operation = Operation::EnsureImage(name.clone());
+            self.give_up(&operation);
+            self.memory.retries.remove(&operation);
+            self.memory.images.remove(&name);
+        }
         if visible {
             self.refresh_sources();
         }

@@ -46,6 +46,17 @@ pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(&'a Container, Ro
     all_containers(pod).find(|(container, _)| container.name == name)
 }
 
+/// Containers whose image is another than before, by name.
+pub fn changed_images(before: &Pod, now: &Pod) -> Vec<String> {
+    let image = |container: &Container| container.image.clone();
+    all_containers(now)
+        .filter(|(container, _)| {
+            find_container(before, &container.name).is_some_and(|(old, _)| image(old) != image(container))
+        })
+        .map(|(container, _)| container.name.clone())
+        .collect()
+}
+
 pub fn restart_policy(pod: &Pod) -> &str {
     spec(pod).restart_policy.as_deref().unwrap_or("Always")
 }

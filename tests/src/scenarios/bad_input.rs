@@ -85,5 +85,10 @@ fn images(world: &mut World) -> Result<()> {
             })?;
         }
     }
+    // Another image is looked for at once, whatever became of the one before.
+    let good = world.image("nginx:1")?;
+    kubectl.run(&format!("set image pod/missing missing={good}"))?;
+    kubectl.run(&format!("set image pod/malformed main={good}"))?;
+    kubectl.run("wait --for=condition=Ready pod/missing pod/malformed --timeout=60s")?;
     kubectl.run("delete pod missing malformed").map(drop)
 }
