@@ -267,14 +267,14 @@ async fn attaching_reaches_stdin_with_and_without_a_terminal() {
         spec.tty = tty;
         let container = run(&runtime, &sandbox, &spec).await;
         eventually("its log is there", || container.log_path.exists()).await;
-        let mut session = runtime.attach(&container.id).await.expect("attach");
+        let mut session = runtime.attach(&container.id, true).await.expect("attach");
         let mut stdin = session.stdin.take().expect("stdin");
         stdin.write_all(b"one\n").await.expect("write");
         wait_for_output(&mut session, "got one").await;
         // Leaving and coming back: the container's stdin stays open.
         drop(stdin);
         drop(session);
-        let mut session = runtime.attach(&container.id).await.expect("attach");
+        let mut session = runtime.attach(&container.id, true).await.expect("attach");
         let mut stdin = session.stdin.take().expect("stdin");
         stdin.write_all(b"end\n").await.expect("write");
         wait_for_output(&mut session, "got end").await;

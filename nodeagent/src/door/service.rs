@@ -88,8 +88,8 @@ impl Node for NodeService {
         let mut inputs = request.into_inner();
         let start = first_input(&mut inputs).await?;
         let container = self.running_container(&start).await?;
-        let session =
-            self.context.runtime.attach(&container.id).await.map_err(|error| Status::internal(error.to_string()))?;
+        let session = self.context.runtime.attach(&container.id, start.stdin).await;
+        let session = session.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(Box::pin(exec::stream(session, inputs))))
     }
 

@@ -174,7 +174,7 @@ impl Runtime {
             let close = CloseStdin::of(&resizer);
             Box::new(Stdin { pipe, close }) as Box<dyn AsyncWrite + Send + Unpin>
         });
-        Ok(Session { stdin, output, control: Control { resizer, end: End::Exec(guard) } })
+        Ok(Session { stdin, output, ends_with_input: false, control: Control { resizer, end: End::Exec(guard) } })
     }
 
     /// Runs to completion; killed at `timeout`.
@@ -264,8 +264,8 @@ impl Runtime {
         spec.process().clone().ok_or_else(|| Error::InvalidSpec(format!("{id} has no process")))
     }
 
-    /// Output from now on, and stdin for a container that has one.
-    pub async fn attach(&self, container_id: &str) -> Result<Session, Error> {
+    /// Output from now on, and if asked for, stdin of a container that has one.
+    pub async fn attach(&self, container_id: &str, with_stdin: bool) -> Result<Session, Error> {
         let row = self.inner.table.require(container_id)?;
         if !row.container.is_running() {
             return Err(Error::NotRunning(container_id.to_string()));
@@ -276,7 +276,8 @@ impl Runtime {
             exec_id: String::new(),
             tty: row.container.tty,
         };
-        let stdin = match row.container.stdin {
+        let with_stdin = with_stdin && row.container.stdin;
+        let stdin = match with_stdin {
             true => {
                 let path = logs::directory(&self.inner.options, container_id).join("stdin");
                 let pipe = open_writer(&path)?;
@@ -300,7 +301,9 @@ impl Runtime {
         };
         tokio::spawn(follower.forward(sender, ended));
         let end = End::Attach { runtime: self.clone(), container_id: container_id.to_string() };
-        Ok(Session { stdin, output, control: Control { resizer, end } })
+        // As containerd has it: with `stdinOnce` and no terminal, the container reads the end and says what it makes of it.
+        let ends_with_input = with_stdin && (row.container.tty || !row.record.stdin_once);
+        Ok(Session { stdin, output, ends_with_input, control: Control { resizer, end } })
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Session {
     pub stdin: Option<Box<dyn tokio::io::AsyncWrite + Send + Unpin>>,
     /// Chunks in order; closes when both outputs are at their end.
     pub output: mpsc::Receiver<Output>,
+    /// The session is over when the caller's input is: an attach to a container whose stdin stays open.
+    pub ends_with_input: bool,
     pub(crate) control: super::exec::Control,
 }
 

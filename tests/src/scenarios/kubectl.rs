@@ -240,6 +240,13 @@ fn streams(world: &World, kubectl: &Kubectl) -> Result<()> {
     let typed = kubectl.attempt("attach --stdin two --container=shell", Some("echo sum $((20+3))\nexit\n"))?;
     assert!(typed.stdout.contains("sum 23"), "{typed:?}");
 
+    // A container whose stdin stays open goes on when who attached has said all.
+    let left = "run left --restart=Never --attach --stdin --leave-stdin-open --pod-running-timeout=60s";
+    let told = kubectl.feed(&format!("{left} --image={busybox} -- cat"), "heard\n")?;
+    assert!(told.contains("heard"), "{told}");
+    says("get pod left", &["Running"])?;
+    says("delete pod left --now", &["pod \"left\" deleted"])?;
+
     let forward = kubectl.background("port-forward pod/two :80")?;
     let line = forward.until("Forwarding from 127.0.0.1:")?;
     let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("a port is named")?;
