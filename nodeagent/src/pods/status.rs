@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::memory::{Memory, Reason};
 use super::observation::Observation;
+use super::spec::Role;
 use super::{plan, qos, spec};
 
 /// What the status is computed from.
@@ -39,7 +40,7 @@ pub fn compute(inputs: Inputs<'_>) -> PodStatus {
     let mut app = containers::app_statuses(&inputs);
     let ended = is_over(&inputs);
     if ended {
-        app.iter_mut().chain(init.iter_mut()).for_each(close);
+        close_all(inputs.pod, &mut init, &mut app);
     }
     let mut phase = phase::phase(inputs.pod, &init, &app, ended);
     let mut reason = None;
@@ -86,7 +87,34 @@ fn is_over(inputs: &Inputs<'_>) -> bool {
             && inputs.seen.is_quiet())
 }
 
-/// A container of a pod that is over: one that was never seen to end is reported as lost.
+/// Containers of a pod that is over, as upstream closes them: those whose turn had not come stay as they are.
+fn close_all(pod: &Pod, init: &mut [ContainerStatus], app: &mut [ContainerStatus]) {
+    if is_initialized(pod, init, app) {
+        app.iter_mut().for_each(close);
+    }
+    let last = init.iter().rposition(has_begun).unwrap_or(0);
+    init.iter_mut().take(last + 1).for_each(close);
+}
+
+/// It was started at least once.
+fn has_begun(status: &ContainerStatus) -> bool {
+    let is_waiting = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    !is_waiting || status.last_state.as_ref().is_some_and(|state| state.terminated.is_some())
+}
+
+fn is_initialized(pod: &Pod, init: &[ContainerStatus], app: &[ContainerStatus]) -> bool {
+    let Some((container, status)) = spec::init_containers(pod).last().zip(init.last()) else { return true };
+    let is_done = match spec::role_of_init(container) {
+        Role::Sidecar => status.started == Some(true),
+        _ => {
+            let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+            ended.is_some_and(|ended| ended.exit_code == 0)
+        }
+    };
+    is_done || app.iter().any(has_begun)
+}
+
+/// One that was never seen to end is reported as lost.
 fn close(status: &mut ContainerStatus) {
     let terminated = status.state.as_ref().is_some_and(|state| state.terminated.is_some());
     if terminated {

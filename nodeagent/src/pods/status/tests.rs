@@ -172,6 +172,25 @@ fn an_ended_pod_stays_ended() {
 }
 
 #[test]
+fn containers_whose_turn_never_came_are_not_reported_as_lost() {
+    let two = json!([{"name": "i", "image": "img"}, {"name": "j", "image": "img"}]);
+    let pod = deleted(pod(json!({"initContainers": two, "containers": [{"name": "a", "image": "img"}]})), 0);
+    let mut memory = prepared(&[]);
+    memory.durable.sandbox_released = true;
+    let gone = [sandbox(0, false)];
+    let waits = "waiting(PodInitializing) ready=false started=false restarts=0";
+    let failed = status(&pod, &seen(&gone, &[exited("i", 0, 1, 99)]), &memory);
+    let first = "terminated(Error 1) ready=false started=false restarts=0";
+    assert_eq!((containers(&failed), phase(&failed)), (vec![first.to_owned(), waits.into(), waits.into()], "Failed"));
+    // Of those that never began the first is, so that a reader sees that the pod did not end well.
+    let lost = status(&pod, &seen(&gone, &[]), &memory);
+    let unknown = "terminated(ContainerStatusUnknown 137) ready=false started=false restarts=0";
+    assert_eq!((containers(&lost), phase(&lost)), (vec![unknown.to_owned(), waits.into(), waits.into()], "Failed"));
+    let begun = status(&pod, &seen(&gone, &[exited("i", 0, 0, 98), exited("j", 0, 0, 99)]), &memory);
+    assert_eq!(containers(&begun)[2], unknown);
+}
+
+#[test]
 fn readiness_gates_and_foreign_conditions_are_respected() {
     let mut pod =
         pod(json!({"readinessGates": [{"conditionType": "lb"}], "containers": [{"name": "a", "image": "img"}]}));
