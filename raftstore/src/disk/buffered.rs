@@ -17,7 +17,8 @@ use super::{Batch, Error, Records, Result, Storage};
 
 /// How long a change waits at most, so that little must be applied again after a crash.
 const DELAY: Duration = Duration::from_millis(100);
-/// Bytes at which a buffer is written without delay.
+/// Bytes at which a buffer is written without delay. Of a megabyte that took up to a tick of the scheduler, for which whoever was
+/// woken on that core waited: the log's thread, or a client.
 const FULL: usize = 256 << 10;
 /// Bytes at which a writer waits for the thread: memory has a bound.
 const TOO_FULL: usize = 8 << 20;
