@@ -254,6 +254,29 @@ async fn commands_run_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_given_up_while_it_starts_holds_nothing_up() {
+    let node = Node::start();
+    let runtime = node.connect().await;
+    let sandbox = runtime.create_sandbox(&node.sandbox_spec("given-up")).await.expect("sandbox");
+    let container = run(&runtime, &sandbox, &container_spec("lasting", "sleep 1000")).await;
+    let command = ["true".to_owned()];
+    // Given up at each of its steps: it is asked as often and not once more.
+    for steps in 1..=24 {
+        let mut starting = std::pin::pin!(runtime.exec_sync(&container.id, &command, Duration::from_secs(60)));
+        let mut left = steps;
+        std::future::poll_fn(|context| {
+            left -= 1;
+            if left == 0 { std::task::Poll::Ready(()) } else { starting.as_mut().poll(context).map(drop) }
+        })
+        .await;
+    }
+    // The shim waits for half a minute where a pipe has lost its reader.
+    let removed = tokio::time::timeout(Duration::from_secs(20), runtime.remove_container(&container.id)).await;
+    removed.expect("nothing holds it up").expect("removed");
+    runtime.remove_sandbox(&sandbox.id).await.expect("remove");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attaching_reaches_stdin_with_and_without_a_terminal() {
     let node = Node::start();
     let runtime = node.connect().await;

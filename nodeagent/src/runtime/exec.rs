@@ -206,7 +206,15 @@ impl Runtime {
         }
     }
 
+    /// Goes on to its end if it is given up: the shim waits half a minute for the reader of a pipe that has gone, and nothing
+    /// in the container can be killed meanwhile.
     async fn start_exec(&self, spec: &ExecSpec) -> Result<(ExecGuard, Pipes), Error> {
+        let (runtime, spec) = (self.clone(), spec.clone());
+        let starting = tokio::spawn(async move { runtime.begin_exec(&spec).await });
+        starting.await.unwrap_or_else(|error| Err(Error::Oci(format!("the start of a command broke off: {error}"))))
+    }
+
+    async fn begin_exec(&self, spec: &ExecSpec) -> Result<(ExecGuard, Pipes), Error> {
         let row = self.inner.table.require(&spec.container_id)?;
         if !row.container.is_running() {
             return Err(Error::NotRunning(spec.container_id.clone()));
