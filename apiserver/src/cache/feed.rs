@@ -1,9 +1,9 @@
-//! The only writer of the cache: a full list, then one watch on everything, for as long as the process lives.
+//! What fills the cache: a full list, then one watch on everything, for as long as the process lives.
 //!
 //! A lost connection is taken up again behind the last revision that was applied. When the store has compacted past
 //! that point, the cache is listed anew and watchers are told that their position is too old.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keelson_process::health::HealthCheck;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Cache, Entry, Event, Snapshot, decode::decode, entry::Slot};
+use super::{Cache, Entry, Snapshot, changes::Changes, decode::decode, entry::Slot};
 use crate::storage::{Connection, Error, Store};
 
 const ROOT: &str = "/registry/";
@@ -42,12 +42,13 @@ pub(super) async fn run(cache: Arc<Cache>, store: Store, check: HealthCheck, rea
     let mut pause = FIRST_PAUSE;
     loop {
         match fill(&cache, &store).await {
-            Ok(revision) => {
+            Ok(()) => {
                 pause = FIRST_PAUSE;
                 if let Some(ready) = ready.take() {
                     ready();
                 }
-                follow(&cache, &store, &check, revision).await;
+                follow(&cache, &store, &check).await;
+                cache.applied.lock().take();
                 tracing::warn!("the store has compacted past the watch cache's position, listing anew");
             }
             Err(error) => {
@@ -60,8 +61,8 @@ pub(super) async fn run(cache: Arc<Cache>, store: Store, check: HealthCheck, rea
     }
 }
 
-/// Lists everything at one revision and answers it.
-async fn fill(cache: &Cache, store: &Store) -> Result<i64, Error> {
+/// Lists everything at one revision.
+async fn fill(cache: &Cache, store: &Store) -> Result<(), Error> {
     let mut snapshots: Vec<Snapshot> = cache.kinds.iter().map(|_| Snapshot::default()).collect();
     let mut start = Bytes::from_static(ROOT.as_bytes());
     let mut revision = 0;
@@ -99,7 +100,8 @@ async fn fill(cache: &Cache, store: &Store) -> Result<i64, Error> {
         kind.reset(snapshot, revision);
     }
     cache.advance(revision);
-    Ok(revision)
+    cache.applied.lock().replace(revision);
+    Ok(())
 }
 
 /// The kind's cache and the key below its prefix.
@@ -127,13 +129,14 @@ fn entry_of(cache: &Cache, pair: &mvccpb::KeyValue) -> Option<(usize, Entry)> {
 }
 
 /// Follows the store until it has compacted past our position.
-async fn follow(cache: &Cache, store: &Store, check: &HealthCheck, mut revision: i64) {
+async fn follow(cache: &Cache, store: &Store, check: &HealthCheck) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let before = revision;
-        match watch(cache, store, check, &mut revision).await {
+        let before = cache.revision();
+        match watch(cache, store, check, before).await {
             End::Compacted => return,
             End::Broken(error) => {
+                let revision = cache.revision();
                 check.set_failed(error.to_string());
                 tracing::warn!(%error, revision, "the store's watch is interrupted");
                 if revision > before {
@@ -146,12 +149,12 @@ async fn follow(cache: &Cache, store: &Store, check: &HealthCheck, mut revision:
     }
 }
 
-async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, revision: &mut i64) -> End {
+async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, after: i64) -> End {
     let Connection { channel, endpoint } = match store.endpoints().connect().await {
         Ok(connection) => connection,
         Err(error) => return End::Broken(error),
     };
-    let (requests, mut responses) = match open(channel, *revision + 1).await {
+    let (requests, mut responses) = match open(channel, after + 1).await {
         Ok(stream) => stream,
         Err(error) => {
             store.endpoints().pass_on(endpoint);
@@ -179,7 +182,7 @@ async fn watch(cache: &Cache, store: &Store, check: &HealthCheck, revision: &mut
                 if response.created {
                     check.set_ok();
                 }
-                apply(cache, response, revision);
+                apply(cache, response);
             }
             Ok(None) => return End::Broken(Error::Lost("the stream ended".to_owned())),
             Err(status) => return End::Broken(Error::from_status(&status)),
@@ -206,49 +209,30 @@ async fn open(channel: Channel, start_revision: i64) -> Result<WatchCall, Error>
 }
 
 /// Makes one answer of the watch visible: snapshots and events of every kind in it, then the revision.
-fn apply(cache: &Cache, response: WatchResponse, revision: &mut i64) {
+pub(super) fn apply(cache: &Cache, response: WatchResponse) {
+    let mut applied = cache.applied.lock();
+    let Some(applied) = applied.as_mut() else { return };
     if response.events.is_empty() {
         // Progress: everything up to the header's revision was sent. (The answer to the create says less.)
         let reached = response.header.map_or(0, |header| header.revision);
-        if !response.created && reached > *revision {
-            *revision = reached;
+        if !response.created && reached > *applied {
+            *applied = reached;
             cache.advance(reached);
         }
         return;
     }
-    let mut changed: HashMap<usize, (Snapshot, Vec<Event>)> = HashMap::new();
+    let before = *applied;
+    let mut changes = Changes::new(cache);
     for event in response.events {
         let Some(pair) = event.kv else { continue };
-        if pair.mod_revision <= *revision && response.fragment {
-            continue;
-        }
+        *applied = (*applied).max(pair.mod_revision);
         let Ok(key) = std::str::from_utf8(&pair.key) else { continue };
         let Some((index, relative)) = place(cache, key) else { continue };
-        let kind = &cache.kinds[index];
-        let (snapshot, events) = changed.entry(index).or_insert_with(|| (Snapshot::clone(&kind.current()), Vec::new()));
-        snapshot.revision = pair.mod_revision;
-        let (current, previous) = if event.r#type == EventType::Delete as i32 {
-            (None, snapshot.slots.remove(relative).map(|slot| slot.0))
-        } else {
-            match decode(&kind.kind, relative, &pair.value, pair.mod_revision) {
-                Ok(entry) => {
-                    let entry = Arc::new(entry);
-                    let previous = snapshot.slots.insert(Slot(entry.clone())).map(|slot| slot.0);
-                    (Some(entry), previous)
-                }
-                Err(error) => {
-                    tracing::error!(key, %error, "a stored object is left out");
-                    (None, snapshot.slots.remove(relative).map(|slot| slot.0))
-                }
-            }
-        };
-        if current.is_some() || previous.is_some() {
-            events.push(Event::new(pair.mod_revision, current, previous));
+        // What a write of this process has shown already is passed over.
+        if pair.mod_revision > before {
+            let value = (event.r#type != EventType::Delete as i32).then_some(&*pair.value);
+            changes.add(index, relative, value, pair.mod_revision);
         }
-        *revision = (*revision).max(pair.mod_revision);
     }
-    for (index, (snapshot, events)) in changed {
-        cache.kinds[index].publish(snapshot, events);
-    }
-    cache.advance(*revision);
+    changes.publish(*applied);
 }

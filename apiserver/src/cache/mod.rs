@@ -1,6 +1,7 @@
 //! The watch cache: every read and every watch is served from here.
 //!
 //! One watch on `/registry/` feeds all kinds, so the cache has one revision: it holds all that was committed up to it.
+//! (A lone write of this process does not wait for that watch: `own_write.rs`.)
 //! - A kind's objects are a persistent ordered set of shared [`Entry`]s: a reader takes a snapshot and walks it without a lock.
 //! - A kind's recent events are a bounded ring. A watcher is a cursor into it and has no queue of its own; one that
 //!   falls behind the ring's end is told so (410), never cut off silently.
@@ -8,6 +9,7 @@
 //!   until the cache is there.
 //! - Snapshots that `continue` tokens refer to are kept for a while; older ones are read from the store's history.
 
+mod changes;
 mod decode;
 mod entry;
 mod event;
@@ -15,6 +17,7 @@ mod feed;
 mod head;
 mod kind_cache;
 mod listing;
+mod own_write;
 mod read_index;
 mod selection;
 mod snapshot;
@@ -25,6 +28,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keelson_objects::status::StatusError;
 use keelson_process::health::HealthCheck;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch as channel};
 
 pub use decode::{decode, with_version};
@@ -41,6 +45,7 @@ use crate::{
     storage::Store,
 };
 use kind_cache::KindCache;
+use own_write::OwnWrites;
 use read_index::ReadIndex;
 
 /// Watches that are open at once.
@@ -55,6 +60,9 @@ pub struct Cache {
     of_kind: Vec<usize>,
     by_prefix: HashMap<String, usize>,
     revision: channel::Sender<i64>,
+    /// The revision up to which changes were applied, held while some are; None while the cache is filled.
+    applied: Mutex<Option<i64>>,
+    own_writes: OwnWrites,
     read_index: ReadIndex,
     /// Places for watches.
     watches: Arc<Semaphore>,
@@ -72,6 +80,17 @@ impl Cache {
         ready: impl FnOnce() + Send + 'static,
         failed: impl FnOnce(String) + Send + 'static,
     ) -> Arc<Cache> {
+        let cache = Cache::new(registry, store, metrics);
+        let feed = tokio::spawn(feed::run(cache.clone(), store.clone(), store_check, ready));
+        tokio::spawn(async move {
+            if let Err(error) = feed.await {
+                failed(format!("the watch cache failed: {error}"));
+            }
+        });
+        cache
+    }
+
+    fn new(registry: &Registry, store: &Store, metrics: Metrics) -> Arc<Cache> {
         let mut kinds: Vec<Arc<KindCache>> = Vec::new();
         let mut of_kind = Vec::new();
         let mut by_prefix = HashMap::new();
@@ -85,14 +104,17 @@ impl Cache {
         let (revision, _) = channel::channel(0);
         let read_index = ReadIndex::start(store.clone(), revision.subscribe());
         let watches = Arc::new(Semaphore::new(WATCHES));
-        let cache = Arc::new(Cache { kinds, of_kind, by_prefix, revision, read_index, watches, metrics });
-        let feed = tokio::spawn(feed::run(cache.clone(), store.clone(), store_check, ready));
-        tokio::spawn(async move {
-            if let Err(error) = feed.await {
-                failed(format!("the watch cache failed: {error}"));
-            }
-        });
-        cache
+        Arc::new(Cache {
+            kinds,
+            of_kind,
+            by_prefix,
+            revision,
+            applied: Mutex::default(),
+            own_writes: OwnWrites::default(),
+            read_index,
+            watches,
+            metrics,
+        })
     }
 
     fn of(&self, kind: &Kind) -> &Arc<KindCache> {

@@ -79,9 +79,13 @@ impl Pipeline {
             _ => 0,
         };
         let mut write = Write { key, expected, value: encoded, guard, companions, lease };
+        let own_write = self.cache.own_write();
         for _ in 0..GUARD_ATTEMPTS {
             match self.transact(request, &write).await? {
-                Outcome::Committed { revision } => {
+                Outcome::Committed { revision, is_certain } => {
+                    if is_certain && write.companions.is_empty() {
+                        own_write.committed(kind, namespace, name, write.value.as_ref(), revision);
+                    }
                     let json = match &write.value {
                         Some(stored) => cache::with_version(stored, revision)
                             .ok_or_else(|| StatusError::internal("a written object has no metadata"))?,

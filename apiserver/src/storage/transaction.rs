@@ -50,13 +50,12 @@ pub struct Write {
 pub enum Outcome {
     Committed {
         revision: i64,
+        /// The store has said so itself. Else an attempt without an answer must have done it, and of a delete the revision
+        /// is unknown: it is after the one that is said.
+        is_certain: bool,
     },
     /// Nothing was written. `current` is what the key holds, `guard_failed` and `companion_failed` say what else was not as expected.
-    Refused {
-        current: Option<Stored>,
-        guard_failed: bool,
-        companion_failed: bool,
-    },
+    Refused { current: Option<Stored>, guard_failed: bool, companion_failed: bool },
 }
 
 impl Write {
@@ -98,7 +97,7 @@ impl Write {
     pub(crate) fn outcome(&self, response: TxnResponse, doubtful: bool) -> Result<Outcome, Error> {
         if response.succeeded {
             let revision = response.header.map(|header| header.revision).ok_or(Error::Protocol("no header"))?;
-            return Ok(Outcome::Committed { revision });
+            return Ok(Outcome::Committed { revision, is_certain: true });
         }
         let mut ranges = response.responses.into_iter().map(|response| match response.response {
             Some(response_op::Response::ResponseRange(range)) => Ok(range.kvs.into_iter().next().map(Stored::from)),
@@ -107,7 +106,7 @@ impl Write {
         let mut next = || ranges.next().unwrap_or(Err(Error::Protocol("a transaction's answer is too short")));
         let current = next()?;
         if doubtful && let Some(revision) = self.committed_before(current.as_ref()) {
-            return Ok(Outcome::Committed { revision });
+            return Ok(Outcome::Committed { revision, is_certain: false });
         }
         let differs = |stored: Option<Stored>, revision: i64| stored.map_or(0, |stored| stored.revision) != revision;
         let guard_failed = match &self.guard {
@@ -188,7 +187,7 @@ mod tests {
     fn a_lost_answer_is_told_from_a_lost_race() {
         let ours = Some(("new", 9));
         let theirs = Some(("other", 9));
-        let committed = |revision| Ok::<_, ()>(Outcome::Committed { revision });
+        let committed = |revision| Ok::<_, ()>(Outcome::Committed { revision, is_certain: false });
         let lost = |found: Option<(&'static str, i64)>| {
             let current = found.map(|(value, revision)| Stored { value: value.into(), create_revision: 0, revision });
             Ok::<_, ()>(Outcome::Refused { current, guard_failed: false, companion_failed: false })
