@@ -18,7 +18,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Store endpoints (scheme://ip:port), comma separated
+    /// Store endpoints (scheme://ip:port or unix:///path), comma separated; the first that accepts a connection is used
     #[arg(long, value_delimiter = ',', required = true)]
     pub etcd_servers: Vec<String>,
 

@@ -15,7 +15,7 @@ use keelson_wire::raft::command::Change;
 use crate::Error;
 use crate::bootstrap::{Beginning, begin};
 use crate::disk::{DataDirectory, StateDirectory};
-use crate::doors::{Answers, Door, DoorTls, Lanes, Requests, Services, listen};
+use crate::doors::{Answers, Door, DoorTls, Lanes, Place, Requests, Services, listen};
 use crate::housekeeping::{Housekeeper, Retention};
 use crate::journal::Journal;
 use crate::leases::{Keeper, Leases};
@@ -204,16 +204,36 @@ async fn introduce(consensus: Arc<Consensus>, client_urls: Vec<String>, shutdown
 
 fn client_urls(options: &Options) -> Vec<String> {
     let given = &options.advertise_client_urls;
-    if given.is_empty() { options.listen_client_urls.clone() } else { given.clone() }
+    if !given.is_empty() {
+        return given.clone();
+    }
+    // A file is for this machine alone.
+    options.listen_client_urls.iter().filter(|url| file(url).is_none()).cloned().collect()
 }
 
-/// A URL of the flags: whether it is https, and the address to bind.
+/// The path in a URL that names a socket in the file system.
+fn file(url: &str) -> Option<&Path> {
+    url.strip_prefix("unix://").map(Path::new)
+}
+
+/// A URL of the flags: whether it is https, and where the door is.
+fn place(url: &str) -> Result<(bool, Place), Error> {
+    match file(url) {
+        Some(path) if path.is_absolute() => Ok((false, Place::File(path.to_owned()))),
+        Some(_) => {
+            Err(Error::Options(format!("{url:?} is no URL to listen on: a path must follow, as in unix:///run/x")))
+        }
+        None => address(url).map(|(secure, address)| (secure, Place::Address(address))),
+    }
+}
+
+/// A URL of the flags that is no file: whether it is https, and the address to bind.
 fn address(url: &str) -> Result<(bool, SocketAddr), Error> {
     let invalid = |why: &str| Error::Options(format!("{url:?} is no URL to listen on: {why}"));
     let (secure, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (_, Some(rest)) => (false, rest),
-        _ => return Err(invalid("it must begin with http:// or https://")),
+        _ => return Err(invalid("it must begin with http:// or https:// (of a client door also unix://)")),
     };
     let rest = rest.trim_end_matches('/');
     let resolved = std::net::ToSocketAddrs::to_socket_addrs(rest).map_err(|error| invalid(&error.to_string()))?;
@@ -268,15 +288,15 @@ async fn open_doors(
     let mut bound = Vec::new();
     let lanes = Lanes::new(places);
     for url in urls {
-        let (secure, address) = address(url)?;
+        let (secure, place) = place(url)?;
         let tls = match (secure, &tls) {
             (false, _) => None,
             (true, Some(tls)) => Some(tls.clone()),
             (true, None) => return Err(Error::Options(format!("{url} needs certificate, key and CA files"))),
         };
-        let door = Door { name, address, tls, lanes: lanes.clone() };
+        let door = Door { name, place, tls, lanes: lanes.clone() };
         let listening = listen(door, answers.clone(), shutdown.clone()).await;
-        bound.push(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
+        bound.extend(listening.map_err(|source| Error::Listen { url: url.clone(), source })?);
     }
     Ok(bound)
 }
@@ -289,6 +309,9 @@ async fn open_peer_doors(
 ) -> Result<(), Error> {
     let tls = door_tls(peer_files(options)?, &options.peer_cert_allowed_cn)?;
     let places = PEER_CONNECTIONS.min(descriptors / 8);
+    if let Some(url) = options.listen_peer_urls.iter().find(|url| file(url).is_some()) {
+        return Err(Error::Options(format!("{url}: members reach each other by http:// or https://")));
+    }
     open_doors("peer", &options.listen_peer_urls, tls, entrance, places, shutdown).await.map(drop)
 }
 

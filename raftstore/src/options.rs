@@ -21,7 +21,7 @@ pub struct Options {
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
 
-    /// URLs to listen on for clients.
+    /// URLs to listen on for clients; unix:///PATH is a socket that only its owner may connect to.
     #[arg(long, value_delimiter = ',', action = ArgAction::Set, default_value = "http://localhost:2379")]
     pub listen_client_urls: Vec<String>,
     /// URLs that clients are told to use.

@@ -19,7 +19,8 @@ pub struct StoreTls {
 }
 
 pub struct Endpoints {
-    endpoints: Vec<Endpoint>,
+    /// With their URLs as they were given.
+    endpoints: Vec<(String, Endpoint)>,
     current: AtomicUsize,
 }
 
@@ -43,7 +44,7 @@ pub enum ConfigurationError {
 }
 
 impl Endpoints {
-    /// `servers` are URLs, `http://` or `https://`.
+    /// `servers` are URLs: `http://`, `https://` or, for a socket in the file system, `unix:///path`.
     pub fn new(servers: &[String], tls: &StoreTls) -> Result<Endpoints, ConfigurationError> {
         let mut endpoints = Vec::new();
         let tls = client_tls(tls)?;
@@ -60,7 +61,7 @@ impl Endpoints {
             if server.starts_with("https://") {
                 endpoint = endpoint.tls_config(tls.clone()).map_err(ConfigurationError::Tls)?;
             }
-            endpoints.push(endpoint);
+            endpoints.push((server.to_owned(), endpoint));
         }
         if endpoints.is_empty() {
             return Err(ConfigurationError::Empty);
@@ -74,12 +75,13 @@ impl Endpoints {
         let mut reasons = Vec::new();
         for step in 0..self.endpoints.len() {
             let endpoint = (start + step) % self.endpoints.len();
-            match self.endpoints[endpoint].connect().await {
+            let (url, target) = &self.endpoints[endpoint];
+            match target.connect().await {
                 Ok(channel) => {
                     self.current.store(endpoint, Ordering::Relaxed);
                     return Ok(Connection { channel, endpoint });
                 }
-                Err(error) => reasons.push(format!("{}: {}", self.endpoints[endpoint].uri(), causes(&error))),
+                Err(error) => reasons.push(format!("{url}: {}", causes(&error))),
             }
         }
         Err(Error::Unreachable(reasons.join("; ")))

@@ -83,6 +83,11 @@ impl Layout {
         self.node_runtime(node).join("containerd.sock")
     }
 
+    /// Where processes of this machine reach a member of the store.
+    pub fn store_socket(&self, member: &str) -> PathBuf {
+        self.runtime().join(format!("{member}.sock"))
+    }
+
     pub fn process_record(&self, process: &str) -> PathBuf {
         self.runtime().join("processes").join(format!("{process}.json"))
     }

@@ -106,7 +106,7 @@ fn store(cluster: &Cluster, layout: &Layout, index: u8) -> ProcessSpec {
     let flags = Flags::new(layout)
         .set("name", &name)
         .path("data-dir", layout.store(&name))
-        .set("listen-client-urls", cluster.client_url(index))
+        .set("listen-client-urls", format!("{},{}", socket_url(layout, &name), cluster.client_url(index)))
         .set("advertise-client-urls", cluster.client_url(index))
         .set("listen-peer-urls", cluster.peer_url(index))
         .set("initial-advertise-peer-urls", cluster.peer_url(index))
@@ -129,11 +129,17 @@ fn store(cluster: &Cluster, layout: &Layout, index: u8) -> ProcessSpec {
     }
 }
 
+fn socket_url(layout: &Layout, member: &str) -> String {
+    format!("unix://{}", layout.store_socket(member).display())
+}
+
 fn apiserver(cluster: &Cluster, layout: &Layout, facts: &Facts) -> ProcessSpec {
     let ports = cluster.ports();
-    let members: Vec<String> = (0..cluster.members).map(|index| cluster.client_url(index)).collect();
+    let sockets = cluster.member_names().into_iter().map(|member| socket_url(layout, &member));
+    // The sockets are the shorter way; the first that accepts a connection is taken.
+    let servers: Vec<String> = sockets.chain((0..cluster.members).map(|index| cluster.client_url(index))).collect();
     let flags = Flags::new(layout)
-        .set("etcd-servers", members.join(","))
+        .set("etcd-servers", servers.join(","))
         .ca("etcd-cafile")
         .certificate("etcd-certfile", "etcd-keyfile", "apiserver")
         .set("bind-address", "0.0.0.0")

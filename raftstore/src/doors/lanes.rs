@@ -9,9 +9,10 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::socket::Socket;
 
 /// So many connections more are served at home than on the side.
 const AT_HOME: usize = 4;
@@ -76,8 +77,8 @@ impl Seat {
     }
 
     /// The stream as one of this lane's threads. Called on the lane.
-    pub fn take(&self, stream: TcpStream) -> io::Result<TcpStream> {
-        if self.is_home { Ok(stream) } else { TcpStream::from_std(stream.into_std()?) }
+    pub fn take<Stream: Socket>(&self, stream: Stream) -> io::Result<Stream> {
+        if self.is_home { Ok(stream) } else { stream.moved_here() }
     }
 
     fn count(&self) -> &AtomicUsize {

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::lanes::{Lanes, Seat};
 use super::serving::{Answers, serve};
+use super::socket::{Listener, Place, Socket, bind_file};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes that are under way at once; more connections wait in the kernel's queue.
@@ -28,10 +29,11 @@ const PREFACE_LENGTH: usize = 24;
 /// Those who are turned away are told of in the log no more often.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
-/// One door's address, and its TLS if it has any.
+/// One door's place, and its TLS if it has any.
 pub struct Door {
     pub name: &'static str,
-    pub address: SocketAddr,
+    pub place: Place,
+    /// Of an address only.
     pub tls: Option<DoorTls>,
     /// Shared by doors that share their places.
     pub lanes: Arc<Lanes>,
@@ -44,12 +46,29 @@ pub struct DoorTls {
     pub allowed: Vec<String>,
 }
 
-/// Binds the door and serves it until the shutdown. Returns the bound address at once.
-pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(door.address).await?;
-    let bound = listener.local_addr()?;
+/// Binds the door and serves it until the shutdown. Returns the bound address, if it is one, at once.
+pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io::Result<Option<SocketAddr>> {
     let Door { name, lanes, .. } = door;
     let ending = shutdown.clone();
+    let address = match door.place {
+        Place::Address(address) => address,
+        Place::File(path) => {
+            let listener = bind_file(&path)?;
+            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
+                let (answers, ending) = (answers.clone(), ending.clone());
+                async move {
+                    // Who connects and says nothing is gone after a while, as at the other doors.
+                    if tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.readable()).await.is_ok() {
+                        drop(slot);
+                        serve(stream, seat, answers, ending).await;
+                    }
+                }
+            }));
+            return Ok(None);
+        }
+    };
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
     match door.tls {
         None => {
             tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
@@ -77,16 +96,17 @@ pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io
             }));
         }
     }
-    Ok(bound)
+    Ok(Some(bound))
 }
 
-async fn accept<Welcome>(
+async fn accept<Doorstep, Welcome>(
     door: &'static str,
-    listener: TcpListener,
+    listener: Doorstep,
     shutdown: Shutdown,
     lanes: Arc<Lanes>,
-    welcome: impl Fn(TcpStream, Seat, OwnedSemaphorePermit) -> Welcome + Clone + Send + 'static,
+    welcome: impl Fn(Doorstep::Socket, Seat, OwnedSemaphorePermit) -> Welcome + Clone + Send + 'static,
 ) where
+    Doorstep: Listener,
     Welcome: Future<Output = ()> + Send + 'static,
 {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
@@ -95,7 +115,7 @@ async fn accept<Welcome>(
         let Ok(slot) = handshakes.clone().acquire_owned().await else { return };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Most likely out of descriptors: some will be free again.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -108,12 +128,12 @@ async fn accept<Welcome>(
         let Some(seat) = lanes.seat() else {
             if complained.is_none_or(|when| when.elapsed() >= COMPLAINT) {
                 complained = Some(Instant::now());
-                let peer = stream.peer_addr().ok();
+                let peer = stream.peer();
                 tracing::warn!(door, ?peer, "turned away: there are too many connections (--max-connections)");
             }
             continue;
         };
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.without_delay() {
             tracing::debug!(%error, "a connection was gone before it was served");
             continue;
         }

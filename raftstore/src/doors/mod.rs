@@ -13,6 +13,7 @@ mod pipeline;
 mod requests;
 mod services;
 mod serving;
+mod socket;
 mod watch;
 
 pub use body::Incoming;
@@ -21,3 +22,4 @@ pub use listen::{Door, DoorTls, listen};
 pub use requests::Requests;
 pub use services::Services;
 pub use serving::{Answer, Answers};
+pub use socket::Place;

@@ -9,6 +9,7 @@ mod harness;
 mod interoperability;
 mod operators;
 mod retention;
+mod socket;
 mod space;
 mod tls;
 mod watching;
