@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::connection::{Connection, Server};
 use crate::load::{closed_loop, milliseconds, percentile};
+use crate::plain::PlainConnection;
 use crate::table::Table;
 use crate::watch::Arrivals;
 
@@ -113,10 +114,13 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
             Ok::<_, keelson_tests::harness::Failure>(delays)
         }));
     }
+    let mut writer = PlainConnection::open(server).await?;
     for count in 0..EVENTS {
-        let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("e{count}") },
-            "data": { "sent": since_epoch().as_nanos().to_string() } });
-        connection.call(Method::POST, PATH, object.to_string()).await?;
+        let sent = since_epoch().as_nanos();
+        let object = format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"e{count}"}},"data":{{"sent":"{sent}"}}}}"#
+        );
+        writer.call(&Method::POST, PATH, object.as_bytes()).await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut delays = Vec::new();
