@@ -11,7 +11,9 @@ use tokio::{sync::watch, task::AbortHandle};
 use crate::storage::{Lane, PerThread};
 
 pub(super) struct Heads {
-    /// The sequence number that the next event will get.
+    /// The sequence number that the next event will get, as the relays follow it.
+    ahead: watch::Sender<u64>,
+    /// The same for all others.
     head: watch::Sender<u64>,
     relays: PerThread<Relay>,
 }
@@ -32,15 +34,17 @@ impl Lane for Relay {
 
 impl Default for Heads {
     fn default() -> Heads {
-        let head = watch::Sender::new(0);
-        let source = head.clone();
+        let (ahead, head) = (watch::Sender::new(0), watch::Sender::new(0));
+        let source = ahead.clone();
         let common = Relay { head: Arc::new(head.clone()), task: None };
-        Heads { head, relays: PerThread::beside(common, move || Relay::start(source.subscribe())) }
+        Heads { ahead, head, relays: PerThread::beside(common, move || Relay::start(source.subscribe())) }
     }
 }
 
 impl Heads {
     pub fn publish(&self, head: u64) {
+        // The first who is woken gets the processor that is idle, and the workers have most to do.
+        self.ahead.send_replace(head);
         self.head.send_replace(head);
     }
 
