@@ -34,7 +34,8 @@ impl OwnWrite<'_> {
         if cache.own_writes.0.load(Ordering::Relaxed) > 1 {
             return;
         }
-        let mut applied = cache.applied.lock();
+        // Whoever holds it may have much to do; then the feed shows this, too.
+        let Some(mut applied) = cache.applied.try_lock() else { return };
         if *applied != Some(revision - 1) {
             return;
         }
