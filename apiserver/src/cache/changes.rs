@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Cache, Event, Snapshot, decode::decode, entry::Slot};
+use super::{Cache, Event, Snapshot, entry::Slot};
 
 /// Changes of one revision or of several that follow each other, in their order. Whoever makes them visible holds
-/// [`Cache::applied`] all the while.
+/// [`Cache::is_filled`] all the while.
 pub(super) struct Changes<'c> {
     cache: &'c Cache,
     of_kinds: HashMap<usize, (Snapshot, Vec<Event>)>,
@@ -23,13 +23,7 @@ impl<'c> Changes<'c> {
         let present = || (Snapshot::clone(&kind.current()), Vec::new());
         let (snapshot, events) = self.of_kinds.entry(index).or_insert_with(present);
         snapshot.revision = revision;
-        let entry = stored.and_then(|stored| match decode(&kind.kind, key, stored, revision) {
-            Ok(entry) => Some(Arc::new(entry)),
-            Err(error) => {
-                tracing::error!(key, prefix = %kind.kind.storage_prefix, %error, "a stored object is left out");
-                None
-            }
-        });
+        let entry = stored.and_then(|stored| kind.entry(key, stored, revision)).map(Arc::new);
         let previous = match &entry {
             Some(entry) => snapshot.slots.insert(Slot(entry.clone())),
             None => snapshot.slots.remove(key),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Cache, Entry, Snapshot, changes::Changes, decode::decode, entry::Slot};
+use super::{Cache, Entry, Snapshot, changes::Changes, entry::Slot};
 use crate::storage::{Connection, Error, Store};
 
 const ROOT: &str = "/registry/";
@@ -48,7 +48,7 @@ pub(super) async fn run(cache: Arc<Cache>, store: Store, check: HealthCheck, rea
                     ready();
                 }
                 follow(&cache, &store, &check).await;
-                cache.applied.lock().take();
+                *cache.is_filled.lock() = false;
                 tracing::warn!("the store has compacted past the watch cache's position, listing anew");
             }
             Err(error) => {
@@ -100,7 +100,7 @@ async fn fill(cache: &Cache, store: &Store) -> Result<(), Error> {
         kind.reset(snapshot, revision);
     }
     cache.advance(revision);
-    cache.applied.lock().replace(revision);
+    *cache.is_filled.lock() = true;
     Ok(())
 }
 
@@ -119,13 +119,7 @@ fn place<'a>(cache: &Cache, key: &'a str) -> Option<(usize, &'a str)> {
 fn entry_of(cache: &Cache, pair: &mvccpb::KeyValue) -> Option<(usize, Entry)> {
     let key = std::str::from_utf8(&pair.key).ok()?;
     let (index, relative) = place(cache, key)?;
-    match decode(&cache.kinds[index].kind, relative, &pair.value, pair.mod_revision) {
-        Ok(entry) => Some((index, entry)),
-        Err(error) => {
-            tracing::error!(key, %error, "a stored object is left out");
-            None
-        }
-    }
+    Some((index, cache.kinds[index].entry(relative, &pair.value, pair.mod_revision)?))
 }
 
 /// Follows the store until it has compacted past our position.
@@ -210,22 +204,24 @@ async fn open(channel: Channel, start_revision: i64) -> Result<WatchCall, Error>
 
 /// Makes one answer of the watch visible: snapshots and events of every kind in it, then the revision.
 pub(super) fn apply(cache: &Cache, response: WatchResponse) {
-    let mut applied = cache.applied.lock();
-    let Some(applied) = applied.as_mut() else { return };
+    let is_filled = cache.is_filled.lock();
+    if !*is_filled {
+        return;
+    }
+    let before = cache.revision();
     if response.events.is_empty() {
         // Progress: everything up to the header's revision was sent. (The answer to the create says less.)
         let reached = response.header.map_or(0, |header| header.revision);
-        if !response.created && reached > *applied {
-            *applied = reached;
+        if !response.created && reached > before {
             cache.advance(reached);
         }
         return;
     }
-    let before = *applied;
+    let mut reached = before;
     let mut changes = Changes::new(cache);
     for event in response.events {
         let Some(pair) = event.kv else { continue };
-        *applied = (*applied).max(pair.mod_revision);
+        reached = reached.max(pair.mod_revision);
         let Ok(key) = std::str::from_utf8(&pair.key) else { continue };
         let Some((index, relative)) = place(cache, key) else { continue };
         // What a write of this process has shown already is passed over.
@@ -234,5 +230,5 @@ pub(super) fn apply(cache: &Cache, response: WatchResponse) {
             changes.add(index, relative, value, pair.mod_revision);
         }
     }
-    changes.publish(*applied);
+    changes.publish(reached);
 }

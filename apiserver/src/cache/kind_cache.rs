@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch as channel;
 
-use super::{Event, Snapshot, head::Heads};
+use super::{Entry, Event, Snapshot, decode::decode, head::Heads};
 use crate::registry::Kind;
 
 /// Events that a ring holds.
@@ -67,7 +67,15 @@ impl KindCache {
         self.current.load_full()
     }
 
-    /// The feed only: makes a batch of changes visible.
+    /// A stored object of the kind; `key` is the key below its prefix. One that cannot be read is left out, and told of.
+    pub fn entry(&self, key: &str, stored: &[u8], revision: i64) -> Option<Entry> {
+        let prefix = &self.kind.storage_prefix;
+        decode(&self.kind, key, stored, revision)
+            .inspect_err(|error| tracing::error!(key, %prefix, %error, "a stored object is left out"))
+            .ok()
+    }
+
+    /// Makes changes that follow the present ones visible, by who holds [`Cache::is_filled`](super::Cache).
     pub fn publish(&self, snapshot: Snapshot, events: Vec<Event>) {
         // The snapshot first: whoever sees an event finds a snapshot that holds it.
         self.current.store(Arc::new(snapshot));

@@ -60,8 +60,8 @@ pub struct Cache {
     of_kind: Vec<usize>,
     by_prefix: HashMap<String, usize>,
     revision: channel::Sender<i64>,
-    /// The revision up to which changes were applied, held while some are; None while the cache is filled.
-    applied: Mutex<Option<i64>>,
+    /// Whether the cache holds all up to its revision and later changes may follow: not while it is filled. Held while some do.
+    is_filled: Mutex<bool>,
     own_writes: OwnWrites,
     read_index: ReadIndex,
     /// Places for watches.
@@ -109,7 +109,7 @@ impl Cache {
             of_kind,
             by_prefix,
             revision,
-            applied: Mutex::default(),
+            is_filled: Mutex::default(),
             own_writes: OwnWrites::default(),
             read_index,
             watches,

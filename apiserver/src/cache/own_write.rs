@@ -35,15 +35,14 @@ impl OwnWrite<'_> {
             return;
         }
         // Whoever holds it may have much to do; then the feed shows this, too.
-        let Some(mut applied) = cache.applied.try_lock() else { return };
-        if *applied != Some(revision - 1) {
+        let Some(is_filled) = cache.is_filled.try_lock() else { return };
+        if !*is_filled || cache.revision() != revision - 1 {
             return;
         }
         let mut changes = Changes::new(cache);
         let key = kind.relative_key(namespace, name);
         changes.add(cache.of_kind[kind.index], &key, stored.map(|stored| &**stored), revision);
         changes.publish(revision);
-        *applied = Some(revision);
     }
 }
 
@@ -106,7 +105,8 @@ mod tests {
 
         put("early", 1);
         assert_eq!((cache.revision(), events()), (0, vec![]), "the cache is not filled yet");
-        *cache.applied.lock() = Some(10);
+        cache.advance(10);
+        *cache.is_filled.lock() = true;
         put("first", 11);
         assert_eq!((cache.revision(), events()), (11, vec![11]));
         assert!(cache.get(&kind, "a", "first").unwrap().json().starts_with(&stored("first")[..40]));
