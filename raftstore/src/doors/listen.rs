@@ -20,12 +20,9 @@ use super::lanes::{Lanes, Seat};
 use super::serving::{Answers, serve};
 use super::socket::{Listener, Place, Socket, bind_file};
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes that are under way at once; more connections wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
-/// What every HTTP/2 client says first (RFC 9113, section 3.4).
-const PREFACE: &[u8; PREFACE_LENGTH] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PREFACE_LENGTH: usize = 24;
 /// Those who are turned away are told of in the log no more often.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
@@ -49,41 +46,21 @@ pub struct DoorTls {
 /// Binds the door and serves it until the shutdown. Returns the bound address, if it is one, at once.
 pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io::Result<Option<SocketAddr>> {
     let Door { name, lanes, .. } = door;
-    let ending = shutdown.clone();
     let address = match door.place {
         Place::Address(address) => address,
         Place::File(path) => {
-            let listener = bind_file(&path)?;
-            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
-                let (answers, ending) = (answers.clone(), ending.clone());
-                async move {
-                    // Who connects and says nothing is gone after a while, as at the other doors.
-                    if tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.readable()).await.is_ok() {
-                        drop(slot);
-                        serve(stream, seat, answers, ending).await;
-                    }
-                }
-            }));
+            serve_as_it_is(name, bind_file(&path)?, answers, shutdown, lanes);
             return Ok(None);
         }
     };
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     match door.tls {
-        None => {
-            tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
-                let (answers, ending) = (answers.clone(), ending.clone());
-                async move {
-                    if speaks_http2(&stream).await {
-                        drop(slot);
-                        serve(stream, seat, answers, ending).await;
-                    }
-                }
-            }));
-        }
+        None => serve_as_it_is(name, listener, answers, shutdown, lanes),
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.config);
             let allowed: Arc<[String]> = tls.allowed.into();
+            let ending = shutdown.clone();
             tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
                 let (acceptor, allowed) = (acceptor.clone(), allowed.clone());
                 let (answers, ending) = (answers.clone(), ending.clone());
@@ -97,6 +74,26 @@ pub async fn listen(door: Door, answers: impl Answers, shutdown: Shutdown) -> io
         }
     }
     Ok(Some(bound))
+}
+
+/// Without TLS.
+fn serve_as_it_is(
+    name: &'static str,
+    listener: impl Listener,
+    answers: impl Answers,
+    shutdown: Shutdown,
+    lanes: Arc<Lanes>,
+) {
+    let ending = shutdown.clone();
+    tokio::spawn(accept(name, listener, shutdown, lanes, move |stream, seat, slot| {
+        let (answers, ending) = (answers.clone(), ending.clone());
+        async move {
+            if stream.is_greeted().await {
+                drop(slot);
+                serve(stream, seat, answers, ending).await;
+            }
+        }
+    }));
 }
 
 async fn accept<Doorstep, Welcome>(
@@ -145,28 +142,6 @@ async fn accept<Doorstep, Welcome>(
             }
         });
     }
-}
-
-/// Looks at what comes first without taking it. With TLS the handshake tells as much.
-async fn speaks_http2(stream: &TcpStream) -> bool {
-    let mut seen = [0; PREFACE.len()];
-    let look = async {
-        loop {
-            match stream.peek(&mut seen).await {
-                // Somebody who only looked whether the door is there.
-                Ok(0) | Err(_) => return None,
-                Ok(count) if seen[..count] != PREFACE[..count] => return Some(false),
-                Ok(PREFACE_LENGTH) => return Some(true),
-                // The rest is on its way, in a packet of its own: rare enough to look again a little later.
-                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    let seen = tokio::time::timeout(HANDSHAKE_TIMEOUT, look).await.unwrap_or(Some(false));
-    if seen == Some(false) {
-        tracing::info!(peer = ?stream.peer_addr().ok(), "a connection that does not speak HTTP/2");
-    }
-    seen == Some(true)
 }
 
 async fn handshake(

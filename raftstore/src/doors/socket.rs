@@ -8,9 +8,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::listen::HANDSHAKE_TIMEOUT;
+
+/// What every HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; PREFACE_LENGTH] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_LENGTH: usize = 24;
 
 /// Where a door is.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +44,9 @@ pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
 
     /// None: it has none, or is gone.
     fn peer(&self) -> Option<SocketAddr>;
+
+    /// Waits for the client's first word. Whether there is one in time, and it is HTTP/2's where it can be looked at.
+    fn is_greeted(&self) -> impl Future<Output = bool> + Send;
 }
 
 impl Listener for TcpListener {
@@ -58,6 +68,10 @@ impl Socket for TcpStream {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.peer_addr().ok()
+    }
+
+    async fn is_greeted(&self) -> bool {
+        speaks_http2(self).await
     }
 }
 
@@ -81,6 +95,32 @@ impl Socket for UnixStream {
     fn peer(&self) -> Option<SocketAddr> {
         None
     }
+
+    async fn is_greeted(&self) -> bool {
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.readable()).await.is_ok()
+    }
+}
+
+/// Looks at what comes first without taking it. With TLS the handshake tells as much.
+async fn speaks_http2(stream: &TcpStream) -> bool {
+    let mut seen = [0; PREFACE.len()];
+    let look = async {
+        loop {
+            match stream.peek(&mut seen).await {
+                // Somebody who only looked whether the door is there.
+                Ok(0) | Err(_) => return None,
+                Ok(count) if seen[..count] != PREFACE[..count] => return Some(false),
+                Ok(PREFACE_LENGTH) => return Some(true),
+                // The rest is on its way, in a packet of its own: rare enough to look again a little later.
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let seen = tokio::time::timeout(HANDSHAKE_TIMEOUT, look).await.unwrap_or(Some(false));
+    if seen == Some(false) {
+        tracing::info!(peer = ?stream.peer_addr().ok(), "a connection that does not speak HTTP/2");
+    }
+    seen == Some(true)
 }
 
 /// Makes the file, for its owner alone. One that an earlier process has left is replaced; anything else in its place is an
