@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::rt::TokioIo;
+use keelson_process::FileStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tower::service_fn;
 
 use super::Error;
 
@@ -76,7 +79,7 @@ impl Endpoints {
         for step in 0..self.endpoints.len() {
             let endpoint = (start + step) % self.endpoints.len();
             let (url, target) = &self.endpoints[endpoint];
-            match target.connect().await {
+            match connect(url, target).await {
                 Ok(channel) => {
                     self.current.store(endpoint, Ordering::Relaxed);
                     return Ok(Connection { channel, endpoint });
@@ -93,6 +96,16 @@ impl Endpoints {
         // Another has been chosen since.
         let _ = self.current.compare_exchange(endpoint, next, Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+async fn connect(url: &str, target: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+    let Some(path) = url.strip_prefix("unix://") else { return target.connect().await };
+    let path = PathBuf::from(path);
+    let connector = service_fn(move |_| {
+        let path = path.clone();
+        async move { FileStream::connect(&path).await.map(TokioIo::new) }
+    });
+    target.connect_with_connector(connector).await
 }
 
 fn client_tls(tls: &StoreTls) -> Result<ClientTlsConfig, ConfigurationError> {

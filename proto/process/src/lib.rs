@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod configuration;
 pub mod descriptors;
 mod eager;
+mod file_stream;
 pub mod health;
 pub mod identity;
 pub mod metrics;
@@ -17,6 +18,7 @@ pub mod supervision;
 pub mod telemetry;
 
 pub use eager::Eagerness;
+pub use file_stream::FileStream;
 pub use process::{Process, main};
 pub use shutdown::Shutdown;
 pub use telemetry::Options as TelemetryOptions;

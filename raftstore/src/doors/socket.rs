@@ -10,8 +10,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keelson_process::FileStream;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::listen::HANDSHAKE_TIMEOUT;
 
@@ -76,20 +77,20 @@ impl Socket for TcpStream {
 }
 
 impl Listener for UnixListener {
-    type Socket = UnixStream;
+    type Socket = FileStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<FileStream> {
+        FileStream::new(UnixListener::accept(self).await?.0.into_std()?)
     }
 }
 
-impl Socket for UnixStream {
+impl Socket for FileStream {
     fn without_delay(&self) -> io::Result<()> {
         Ok(())
     }
 
     fn moved_here(self) -> io::Result<Self> {
-        Self::from_std(self.into_std()?)
+        Self::new(self.into_std())
     }
 
     fn peer(&self) -> Option<SocketAddr> {
