@@ -45,6 +45,8 @@ struct Buffers {
     open_bytes: usize,
     /// Since when the oldest change in `open` waits.
     since: Option<Instant>,
+    /// The thread has nothing to do, and does not look by itself.
+    is_asleep: bool,
     /// What the thread is writing now.
     leaving: Arc<Changes>,
     /// Somebody waits for all of it.
@@ -87,13 +89,21 @@ impl<Inner: Storage> Buffered<Inner> {
 impl<Inner: Storage> Shared<Inner> {
     fn run(&self) {
         let mut buffers = self.buffers.lock();
+        let mut is_busy = false;
         loop {
             while !buffers.is_due() {
                 match buffers.since {
                     Some(since) => drop(self.work.wait_until(&mut buffers, since + DELAY)),
-                    None => self.work.wait(&mut buffers),
+                    // While there are writes, the next one need not wake it.
+                    None if is_busy => is_busy = !self.work.wait_for(&mut buffers, DELAY).timed_out(),
+                    None => {
+                        buffers.is_asleep = true;
+                        self.work.wait(&mut buffers);
+                        buffers.is_asleep = false;
+                    }
                 }
             }
+            is_busy = true;
             if buffers.open.is_empty() {
                 buffers.hurry = false;
                 self.progress.notify_all();
@@ -170,8 +180,8 @@ impl<Inner: Storage> Storage for Buffered<Inner> {
             buffers.open_bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             buffers.open.insert(key, value);
         }
-        if buffers.since.is_none() || buffers.open_bytes >= FULL {
-            buffers.since.get_or_insert_with(Instant::now);
+        buffers.since.get_or_insert_with(Instant::now);
+        if buffers.is_asleep || buffers.open_bytes >= FULL {
             self.shared.work.notify_one();
         }
         Ok(())
@@ -323,6 +333,26 @@ mod tests {
         storage.sync().expect("synced");
         assert_eq!(all(&storage), ["b2", "d3", "e1"]);
         assert_eq!(all(&storage.shared.inner), ["b2", "d3", "e1"]);
+    }
+
+    #[test]
+    fn a_write_arrives_whether_the_thread_sleeps_or_not() {
+        let storage = Buffered::new(Slow::default()).expect("a buffer");
+        let arrives = |value: &str| {
+            storage.write(batch(&[("a", value)], &[])).expect("written");
+            while storage.shared.inner.get(b"a").expect("read").as_deref() != Some(value.as_bytes()) {
+                std::thread::yield_now();
+            }
+        };
+        let is_asleep = || storage.shared.buffers.lock().is_asleep;
+        for round in 0..2 {
+            while !is_asleep() {
+                std::thread::yield_now();
+            }
+            arrives(&format!("{round} asleep"));
+            // It has just written, and most likely looks for more by itself.
+            arrives(&format!("{round} awake"));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the disk is busy the next frame gathers, so the frames grow with the load and a lone write waits for nobody. A write that
 //! has the member to itself is made where it is appended, if the disk was quick of late.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -107,8 +108,7 @@ struct Shared {
 struct Writer {
     journal: Journal,
     progress: Arc<Progress>,
-    /// The directory whose disk is looked at, and the bytes that shall be free there.
-    space: Option<(PathBuf, u64)>,
+    space: Option<Space>,
     looked_at_space: Option<Instant>,
     /// Bytes written since then.
     unlooked: u64,
@@ -116,6 +116,14 @@ struct Writer {
     was_slow: Option<Instant>,
     /// After a failed write or sync nothing can be known of what the disk holds: no later write may pretend.
     failed: Option<String>,
+}
+
+/// Where free space is looked for.
+struct Space {
+    directory: File,
+    path: PathBuf,
+    /// Bytes that shall be free.
+    reserve: u64,
 }
 
 /// One batch on its way to the disk, and who waits for it.
@@ -134,7 +142,8 @@ impl LogWriter {
     pub fn start(journal: Journal, progress: Arc<Progress>, directory: PathBuf, reserve: u64) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel();
         let solitude = progress.solitude.clone();
-        let writer = Mutex::new(Writer::new(journal, progress, Some((directory, reserve))));
+        let space = Space { directory: File::open(&directory)?, path: directory, reserve };
+        let writer = Mutex::new(Writer::new(journal, progress, Some(space)));
         let shared = Arc::new(Shared { writer, solitude, queued: AtomicUsize::new(0) });
         let working = shared.clone();
         std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || working.run(&jobs))?;
@@ -234,7 +243,7 @@ impl Shared {
 }
 
 impl Writer {
-    fn new(journal: Journal, progress: Arc<Progress>, space: Option<(PathBuf, u64)>) -> Self {
+    fn new(journal: Journal, progress: Arc<Progress>, space: Option<Space>) -> Self {
         let (looked_at_space, was_slow) = (None, None);
         Self { journal, progress, space, looked_at_space, unlooked: 0, was_slow, failed: None }
     }
@@ -346,7 +355,7 @@ impl Writer {
     }
 
     fn look_at_space(&mut self) {
-        let Some((directory, reserve)) = &self.space else { return };
+        let Some(Space { directory, path, reserve }) = &self.space else { return };
         let is_recent = self.looked_at_space.is_some_and(|looked| looked.elapsed() < LOOK_AT_SPACE);
         if is_recent && self.unlooked < *reserve / 8 {
             return;
@@ -361,7 +370,7 @@ impl Writer {
             }
         };
         if self.progress.low_space.swap(low, Ordering::AcqRel) != low {
-            tracing::warn!(low, reserve, directory = %directory.display(), "disk space");
+            tracing::warn!(low, reserve, directory = %path.display(), "disk space");
         }
     }
 }
