@@ -3,12 +3,26 @@
 //! Waking a task of another thread costs a system call and mostly a wake-up of that thread, each time: a hundred watchers
 //! on two workers were woken one by one, and each worker went back to sleep in between. So each worker of the REST door
 //! has a relay, which is woken from outside and then wakes the worker's watchers from within.
+//!
+//! It wakes them in groups. Whoever reads what is written to a group may wait for this very processor, and with hundreds of
+//! watchers it would wait until all are written to; between two groups it has its turn, and so have the worker's requests.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::storage::{Lane, PerThread};
+
+/// Watchers that are written to before others have their turn.
+const GROUP: usize = 8;
+/// A processor that comes back later than this was not wanted by readers of what was written.
+const HELD_BY_OTHERS: Duration = Duration::from_millis(1);
+/// So long nothing is left to whoever held it.
+const GRUDGE: Duration = Duration::from_millis(100);
 
 pub(super) struct Heads {
     /// The sequence number that the next event will get, as the relays follow it.
@@ -20,15 +34,18 @@ pub(super) struct Heads {
 
 /// What the watchers of one thread follow.
 #[derive(Clone)]
-struct Relay {
-    head: Arc<watch::Sender<u64>>,
-    /// None: the common one, which is never behind.
-    task: Option<AbortHandle>,
+enum Relay {
+    /// Those of threads that have no relay follow the head itself.
+    None(watch::Sender<u64>),
+    Task {
+        groups: Arc<Groups>,
+        task: AbortHandle,
+    },
 }
 
 impl Lane for Relay {
     fn has_ended(&self) -> bool {
-        self.task.as_ref().is_some_and(AbortHandle::is_finished)
+        matches!(self, Relay::Task { task, .. } if task.is_finished())
     }
 }
 
@@ -36,7 +53,7 @@ impl Default for Heads {
     fn default() -> Heads {
         let (ahead, head) = (watch::Sender::new(0), watch::Sender::new(0));
         let source = ahead.clone();
-        let common = Relay { head: Arc::new(head.clone()), task: None };
+        let common = Relay::None(head.clone());
         Heads { ahead, head, relays: PerThread::beside(common, move || Relay::start(source.subscribe())) }
     }
 }
@@ -50,21 +67,76 @@ impl Heads {
 
     /// Changes after each later [`publish`](Self::publish), or once after several. Its value may be behind for a moment.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.relays.get().head.subscribe()
+        match self.relays.get() {
+            Relay::None(head) => head.subscribe(),
+            Relay::Task { groups, .. } => groups.subscribe(),
+        }
     }
 }
 
 impl Relay {
     fn start(mut source: watch::Receiver<u64>) -> Relay {
-        let head = Arc::new(watch::Sender::new(*source.borrow()));
-        let follower = head.clone();
+        let groups = Arc::new(Groups { source: source.clone(), each: Mutex::default() });
+        let followed = groups.clone();
         let task = tokio::spawn(async move {
+            let mut courtesy = Courtesy::default();
             while source.changed().await.is_ok() {
                 let reached = *source.borrow_and_update();
-                follower.send_replace(reached);
+                for (index, group) in followed.present().into_iter().enumerate() {
+                    if index > 0 {
+                        // The group before runs first, and then whoever it has woken.
+                        tokio::task::yield_now().await;
+                        courtesy.give_way();
+                    }
+                    group.send_replace(reached);
+                }
             }
         });
-        Relay { head, task: Some(task.abort_handle()) }
+        Relay::Task { groups, task: task.abort_handle() }
+    }
+}
+
+/// The watchers of one thread, some at a time.
+struct Groups {
+    source: watch::Receiver<u64>,
+    each: Mutex<Vec<watch::Sender<u64>>>,
+}
+
+impl Groups {
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        let mut each = self.each.lock();
+        if let Some(group) = each.iter().find(|group| group.receiver_count() < GROUP) {
+            return group.subscribe();
+        }
+        let group = watch::Sender::new(*self.source.borrow());
+        let first = group.subscribe();
+        each.push(group);
+        first
+    }
+
+    /// All that have somebody in them.
+    fn present(&self) -> Vec<watch::Sender<u64>> {
+        let mut each = self.each.lock();
+        each.retain(|group| group.receiver_count() > 0);
+        each.clone()
+    }
+}
+
+/// Whether a thread lets others run in between: only as long as that takes it little time.
+#[derive(Default)]
+struct Courtesy {
+    /// Until when it does not.
+    withheld: Option<Instant>,
+}
+
+impl Courtesy {
+    fn give_way(&mut self) {
+        let now = Instant::now();
+        if self.withheld.is_some_and(|until| now < until) {
+            return;
+        }
+        std::thread::yield_now();
+        self.withheld = (now.elapsed() > HELD_BY_OTHERS).then(|| now + GRUDGE);
     }
 }
 
@@ -87,6 +159,26 @@ mod tests {
                     published.join().expect("a thread");
                 }
             });
+        }
+    }
+
+    #[tokio::test]
+    async fn many_watchers_are_woken_group_by_group_and_who_leaves_makes_room() {
+        let heads = Heads::default();
+        let mut watchers: Vec<_> = (0..2 * GROUP + 1).map(|_| heads.subscribe()).collect();
+        heads.publish(1);
+        let mut told = vec![0];
+        while told.last() != Some(&watchers.len()) {
+            tokio::task::yield_now().await;
+            told.push(watchers.iter().filter(|watcher| watcher.has_changed().expect("a relay")).count());
+            told.dedup();
+        }
+        assert_eq!(told, [0, GROUP, 2 * GROUP, 2 * GROUP + 1]);
+        watchers.truncate(GROUP);
+        watchers.push(heads.subscribe());
+        heads.publish(2);
+        for watcher in &mut watchers {
+            watcher.wait_for(|head| *head == 2).await.expect("a relay");
         }
     }
 

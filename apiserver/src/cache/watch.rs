@@ -3,14 +3,14 @@
 //! A stream is a cursor into the kind's ring. It ends by its own timeout, or with an ERROR item when the position
 //! that it would need is no longer there; it never skips.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keelson_objects::status::StatusError;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch as channel},
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
@@ -78,6 +78,8 @@ pub struct WatchStream {
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
+    /// Of the next of the two. It stays from event to event: to set it costs more than to look at the event.
+    timer: Pin<Box<Sleep>>,
     /// What is ready to be sent before anything else.
     waiting: VecDeque<WatchItem>,
     ended: bool,
@@ -145,6 +147,7 @@ impl Cache {
             bookmarks: options.allow_watch_bookmarks,
             next_bookmark: now + BOOKMARK_EVERY,
             deadline: now + life,
+            timer: Box::pin(sleep_until(now + life)),
             waiting: VecDeque::new(),
             ended: false,
             _place: place,
@@ -222,9 +225,12 @@ impl WatchStream {
                 return Some(vec![self.bookmark(self.after, false)]);
             }
             let wake = if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            if self.timer.deadline() != wake {
+                self.timer.as_mut().reset(wake);
+            }
             tokio::select! {
                 changed = self.head.changed() => self.ended |= changed.is_err(),
-                () = sleep_until(wake) => {}
+                () = self.timer.as_mut() => {}
             }
         }
     }

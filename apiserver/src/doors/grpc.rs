@@ -235,7 +235,7 @@ impl Api for Door {
             }
         };
         let events: Self::WatchStream = match opened.await {
-            Ok(watch) => Box::pin(stream::unfold(watch, |mut watch: WatchStream| async move {
+            Ok(watch) => Box::pin(stream::unfold(watch, |mut watch: Box<WatchStream>| async move {
                 let items = watch.next().await?;
                 let events = items.iter().map(event).collect();
                 Some((Ok(WatchResponse { events }), watch))

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Runs until the watch ends; dropping it ends the watch.
-pub(super) fn frames(watch: WatchStream, accepted: Accepted, include: IncludeObject) -> impl Stream<Item = Bytes> {
+pub(super) fn frames(watch: Box<WatchStream>, accepted: Accepted, include: IncludeObject) -> impl Stream<Item = Bytes> {
     stream::unfold((watch, false), move |(mut watch, mut columns_sent)| async move {
         let items = watch.next().await?;
         let shared = accepted.encoding != Encoding::Protobuf && accepted.view == View::Plain;

@@ -43,7 +43,7 @@ impl Pipeline {
             selection = selection.named(&request.name);
         }
         let stream = self.cache.watch(&self.store, &request.kind, selection, options).await?;
-        Ok(Answer { code: 200, content: Content::Watch(stream), warnings: Vec::new() })
+        Ok(Answer { code: 200, content: Content::Watch(Box::new(stream)), warnings: Vec::new() })
     }
 }
 

@@ -82,7 +82,7 @@ pub enum Content {
     Object(Bytes),
     /// A list over shared buffers.
     List(Listing),
-    Watch(WatchStream),
+    Watch(Box<WatchStream>),
 }
 
 impl Answer {
