@@ -11,6 +11,7 @@ pub mod authorization;
 mod bootstrap;
 pub mod cache;
 pub mod cluster;
+mod courtesy;
 pub mod doors;
 pub mod kinds;
 pub mod metrics;

@@ -7,22 +7,18 @@
 //! It wakes them in groups. Whoever reads what is written to a group may wait for this very processor, and with hundreds of
 //! watchers it would wait until all are written to; between two groups it has its turn, and so have the worker's requests.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::storage::{Lane, PerThread};
+use crate::{
+    courtesy,
+    storage::{Lane, PerThread},
+};
 
 /// Watchers that are written to before others have their turn.
 const GROUP: usize = 8;
-/// A processor that comes back later than this was not wanted by readers of what was written.
-const HELD_BY_OTHERS: Duration = Duration::from_millis(1);
-/// So long nothing is left to whoever held it.
-const GRUDGE: Duration = Duration::from_millis(100);
 
 pub(super) struct Heads {
     /// The sequence number that the next event will get, as the relays follow it.
@@ -79,14 +75,13 @@ impl Relay {
         let groups = Arc::new(Groups { source: source.clone(), each: Mutex::default() });
         let followed = groups.clone();
         let task = tokio::spawn(async move {
-            let mut courtesy = Courtesy::default();
             while source.changed().await.is_ok() {
                 let reached = *source.borrow_and_update();
                 for (index, group) in followed.present().into_iter().enumerate() {
                     if index > 0 {
                         // The group before runs first, and then whoever it has woken.
                         tokio::task::yield_now().await;
-                        courtesy.give_way();
+                        courtesy::give_way(Duration::ZERO);
                     }
                     group.send_replace(reached);
                 }
@@ -119,24 +114,6 @@ impl Groups {
         let mut each = self.each.lock();
         each.retain(|group| group.receiver_count() > 0);
         each.clone()
-    }
-}
-
-/// Whether a thread lets others run in between: only as long as that takes it little time.
-#[derive(Default)]
-struct Courtesy {
-    /// Until when it does not.
-    withheld: Option<Instant>,
-}
-
-impl Courtesy {
-    fn give_way(&mut self) {
-        let now = Instant::now();
-        if self.withheld.is_some_and(|until| now < until) {
-            return;
-        }
-        std::thread::yield_now();
-        self.withheld = (now.elapsed() > HELD_BY_OTHERS).then(|| now + GRUDGE);
     }
 }
 

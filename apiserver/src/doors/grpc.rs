@@ -1,6 +1,6 @@
 //! The gRPC door: mutual TLS, for Keelson's own components. The same pipeline, and JSON inside the messages.
 
-use std::{net::SocketAddr, path::Path, pin::Pin, sync::Arc};
+use std::{net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -26,6 +26,7 @@ use super::{body, discovery};
 use crate::{
     authentication::{Authenticator, User},
     cache::{WatchItem, WatchStream},
+    courtesy,
     pipeline::{Answer, BODY_LIMIT, Body, Content, LeaderGuard, Options, Pipeline, Request},
     registry::Verb,
 };
@@ -34,6 +35,9 @@ use crate::{
 const STREAMS: u32 = 10_000;
 /// A list can be larger than a request may.
 const ANSWER_LIMIT: usize = 1 << 30;
+
+/// Watches of one thread that are told within this time are told of the same event.
+const SAME_EVENT: Duration = Duration::from_millis(1);
 
 struct Door {
     pipeline: Arc<Pipeline>,
@@ -74,7 +78,7 @@ pub async fn serve(
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20)
-        .http2_keepalive_interval(Some(std::time::Duration::from_secs(15)))
+        .http2_keepalive_interval(Some(Duration::from_secs(15)))
         .add_service(service);
     tokio::spawn(async move {
         let ended = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.begun_owned()).await;
@@ -237,6 +241,8 @@ impl Api for Door {
         let events: Self::WatchStream = match opened.await {
             Ok(watch) => Box::pin(stream::unfold(watch, |mut watch: Box<WatchStream>| async move {
                 let items = watch.next().await?;
+                // The workers of the other door, which have most to do.
+                courtesy::give_way(SAME_EVENT);
                 let events = items.iter().map(event).collect();
                 Some((Ok(WatchResponse { events }), watch))
             })),
