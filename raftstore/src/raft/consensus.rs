@@ -138,7 +138,8 @@ impl Consensus {
             reads,
             broken_off: Arc::default(),
         });
-        tokio::spawn(proposer::serve(consensus.raft.clone(), proposed));
+        let solitude = consensus.log.progress().solitude.clone();
+        tokio::spawn(proposer::serve(consensus.raft.clone(), proposed, solitude));
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
         let asked = consensus.clone();
         tokio::spawn(gate::serve(waiters, move || {
