@@ -138,8 +138,7 @@ impl Consensus {
             reads,
             broken_off: Arc::default(),
         });
-        let solitude = consensus.log.progress().solitude.clone();
-        tokio::spawn(proposer::serve(consensus.raft.clone(), proposed, solitude));
+        tokio::spawn(proposer::serve(consensus.raft.clone(), proposed));
         tokio::spawn(forward::serve(consensus.clone(), forwarded));
         let asked = consensus.clone();
         tokio::spawn(gate::serve(waiters, move || {

@@ -3,16 +3,13 @@
 //! A task that is woken runs next, before those that were ready already: of many commands that came at once, openraft's
 //! would take the first, and be woken by the second again. A turn of it costs as much as all else that it does for a
 //! command. So who has something to propose has it collected; the collector waits one turn, in which all who are ready
-//! to run add theirs. One request alone waits for nobody.
-
-use std::sync::Arc;
+//! to run add theirs.
 
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::mpsc;
 
 use super::consensus::RaftHandle;
-use super::solitude::Solitude;
 use super::types::{Command, TypeConfig};
 
 /// What waits at most; who comes then waits for a place.
@@ -33,12 +30,10 @@ pub fn channel() -> (Proposer, mpsc::Receiver<Proposed>) {
 }
 
 /// Ends when openraft has; whoever still waits is told by its responder's end.
-pub async fn serve(raft: RaftHandle, mut queue: mpsc::Receiver<Proposed>, solitude: Arc<Solitude>) {
+pub async fn serve(raft: RaftHandle, mut queue: mpsc::Receiver<Proposed>) {
     let mut together = Vec::new();
     while queue.recv_many(&mut together, QUEUE).await > 0 {
-        if !solitude.is_one_request() {
-            tokio::task::yield_now().await;
-        }
+        tokio::task::yield_now().await;
         while let Ok(proposed) = queue.try_recv() {
             together.push(proposed);
         }

@@ -32,11 +32,6 @@ impl Solitude {
     pub fn holds(&self) -> bool {
         self.is_only_member.load(Ordering::Relaxed) && self.present.load(Ordering::Relaxed) <= 1
     }
-
-    /// One client's request is under way here and no other, at the moment. What other members pass on is not counted.
-    pub fn is_one_request(&self) -> bool {
-        self.present.load(Ordering::Relaxed) == 1
-    }
 }
 
 impl Drop for Presence {
@@ -52,15 +47,12 @@ mod tests {
     #[test]
     fn one_request_of_an_only_member_is_alone() {
         let solitude = Arc::new(Solitude::default());
-        assert!(!solitude.is_one_request());
         let first = solitude.enter();
-        assert!(solitude.is_one_request());
         assert!(!solitude.holds(), "it is not known yet whether there are others");
         solitude.set_only_member(true);
         assert!(solitude.holds());
         let second = solitude.enter();
         assert!(!solitude.holds());
-        assert!(!solitude.is_one_request());
         drop(first);
         assert!(solitude.holds());
         solitude.set_only_member(false);
