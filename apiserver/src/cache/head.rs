@@ -17,10 +17,8 @@ use crate::{
     storage::{Lane, PerThread},
 };
 
-/// Watchers that are written to before others have their turn for the first time.
-const FIRST_GROUP: usize = 8;
-/// Each group is twice the one before, up to this: who reads has begun by then.
-const LARGEST_GROUP: usize = 64;
+/// Watchers that are written to before others have their turn.
+const GROUP: usize = 8;
 
 pub(super) struct Heads {
     /// The sequence number that the next event will get, as the relays follow it.
@@ -102,8 +100,7 @@ struct Groups {
 impl Groups {
     fn subscribe(&self) -> watch::Receiver<u64> {
         let mut each = self.each.lock();
-        let with_room = each.iter().enumerate().find(|(index, group)| group.receiver_count() < size_of_group(*index));
-        if let Some((_, group)) = with_room {
+        if let Some(group) = each.iter().find(|group| group.receiver_count() < GROUP) {
             return group.subscribe();
         }
         let group = watch::Sender::new(*self.source.borrow());
@@ -118,11 +115,6 @@ impl Groups {
         each.retain(|group| group.receiver_count() > 0);
         each.clone()
     }
-}
-
-fn size_of_group(index: usize) -> usize {
-    let doublings = index.min(LARGEST_GROUP.ilog2() as usize);
-    (FIRST_GROUP << doublings).min(LARGEST_GROUP)
 }
 
 #[cfg(test)]
@@ -150,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn many_watchers_are_woken_group_by_group_and_who_leaves_makes_room() {
         let heads = Heads::default();
-        let mut watchers: Vec<_> = (0..3 * FIRST_GROUP + 1).map(|_| heads.subscribe()).collect();
+        let mut watchers: Vec<_> = (0..2 * GROUP + 1).map(|_| heads.subscribe()).collect();
         heads.publish(1);
         let mut told = vec![0];
         while told.last() != Some(&watchers.len()) {
@@ -158,8 +150,8 @@ mod tests {
             told.push(watchers.iter().filter(|watcher| watcher.has_changed().expect("a relay")).count());
             told.dedup();
         }
-        assert_eq!(told, [0, FIRST_GROUP, 3 * FIRST_GROUP, 3 * FIRST_GROUP + 1]);
-        watchers.truncate(FIRST_GROUP);
+        assert_eq!(told, [0, GROUP, 2 * GROUP, 2 * GROUP + 1]);
+        watchers.truncate(GROUP);
         watchers.push(heads.subscribe());
         heads.publish(2);
         for watcher in &mut watchers {
