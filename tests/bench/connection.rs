@@ -15,6 +15,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConnection;
 
 /// Where the API server is and as whom to speak with it. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +37,14 @@ impl Server {
         let stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         Ok(self.tls.connect(ServerName::try_from("localhost")?, stream).await?)
+    }
+
+    /// The same without a runtime; the handshake is still to come.
+    pub fn plain_stream(&self) -> Result<(ClientConnection, std::net::TcpStream)> {
+        let stream = std::net::TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        Ok((ClientConnection::new(self.tls.config().clone(), name)?, stream))
     }
 
     pub async fn connect(&self) -> Result<Connection> {

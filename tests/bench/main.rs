@@ -13,6 +13,7 @@ mod plain;
 mod rows;
 mod table;
 mod watch;
+mod wires;
 
 use std::path::PathBuf;
 

@@ -11,7 +11,7 @@ use crate::connection::Server;
 
 /// An answer's head ends before this many bytes.
 const MAX_HEAD: usize = 16 << 10;
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+pub const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 pub struct PlainConnection {
     stream: TlsStream<TcpStream>,
@@ -41,12 +41,7 @@ impl PlainConnection {
     /// Sends a request and reads the answer's head: how long it is. A part of the body may have come with it.
     pub async fn open_answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Result<usize> {
         self.request.clear();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.request.extend_from_slice(head.as_bytes());
+        self.request.extend_from_slice(head(method, path, body.len()).as_bytes());
         self.request.extend_from_slice(body);
         self.stream.write_all(&self.request).await?;
         self.stream.flush().await?;
@@ -69,6 +64,14 @@ impl PlainConnection {
             _ => Ok(()),
         }
     }
+}
+
+/// A request as it begins.
+pub fn head(method: &Method, path: &str, length: usize) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
 }
 
 pub fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

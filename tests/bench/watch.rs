@@ -1,6 +1,4 @@
-//! A watch of a collection: as whole objects, or as the bytes that come.
-
-use std::time::Duration;
+//! A watch of a collection, as whole objects.
 
 use bytes::Bytes;
 use http::Method;
@@ -10,7 +8,6 @@ use keelson_tests::harness::Result;
 use serde_json::Value;
 
 use crate::connection::{Connection, Server};
-use crate::plain::{PlainConnection, find};
 
 pub struct Watch {
     _connection: Connection,
@@ -44,41 +41,5 @@ impl Watch {
             let frame = self.body.frame().await.ok_or("the watch ended early")??;
             self.pending.extend_from_slice(&frame.into_data().unwrap_or_default());
         }
-    }
-}
-
-/// A watch of objects that carry the moment at which they were sent (nanoseconds, in a member `sent`). It looks for that
-/// in the bytes as they come and understands nothing else: a hundred of them share the cores with the server.
-pub struct Arrivals(PlainConnection);
-
-impl Arrivals {
-    const NAME: &[u8] = br#""sent":""#;
-
-    pub async fn from(server: &Server, path: &str, resource_version: &str) -> Result<Self> {
-        let mut connection = PlainConnection::open(server).await?;
-        let path = format!("{path}?watch=true&resourceVersion={resource_version}");
-        connection.open_answer(&Method::GET, &path, b"").await?;
-        match connection.answer.starts_with(b"HTTP/1.1 200 ") {
-            true => Ok(Self(connection)),
-            false => Err(format!("{path}: {}", String::from_utf8_lossy(&connection.answer)).into()),
-        }
-    }
-
-    /// Waits for bytes; says for each object that is complete with them when it was sent.
-    pub async fn next(&mut self, sent: &mut Vec<Duration>) -> Result<()> {
-        self.0.read().await?;
-        let buffer = &mut self.0.answer;
-        let mut done = 0;
-        while let Some(start) = find(&buffer[done..], Self::NAME) {
-            let digits = done + start + Self::NAME.len();
-            let Some(length) = find(&buffer[digits..], b"\"") else { break };
-            let text = std::str::from_utf8(&buffer[digits..digits + length])?;
-            sent.push(Duration::from_nanos(text.parse()?));
-            done = digits + length;
-        }
-        // What may be the beginning of the next object's member stays.
-        let kept = buffer.len().saturating_sub(Self::NAME.len() + 20).max(done);
-        buffer.drain(..kept);
-        Ok(())
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::connection::{Connection, Server};
 use crate::load::{closed_loop, milliseconds, percentile};
-use crate::plain::PlainConnection;
+use crate::plain::{END_OF_HEAD, find};
 use crate::table::Table;
-use crate::watch::Arrivals;
+use crate::wires::{Wires, succeeded};
 
 pub async fn namespace(server: &Server, name: &str) -> Result<Connection> {
     let mut connection = server.connect().await?;
@@ -96,42 +96,76 @@ pub async fn list(server: &Server, table: &mut Table) -> Result<()> {
 pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
     const WATCHERS: usize = 100;
     const EVENTS: usize = 200;
+    const PAUSE: Duration = Duration::from_millis(50);
+    const PATIENCE: Duration = Duration::from_secs(10);
     const PATH: &str = "/api/v1/namespaces/bench-watch/configmaps";
     let mut connection = namespace(server, "bench-watch").await?;
     let list: Value = serde_json::from_slice(&connection.call(Method::GET, PATH, Bytes::new()).await?)?;
-    let from = list["metadata"]["resourceVersion"].as_str().ok_or("a list has a resourceVersion")?.to_owned();
-    let mut watchers = Vec::new();
+    let from = list["metadata"]["resourceVersion"].as_str().ok_or("a list has a resourceVersion")?;
+    let watched = format!("{PATH}?watch=true&resourceVersion={from}");
+    // Nothing else of this process has work meanwhile: this thread may wait for the kernel.
+    let mut wires = Wires::new(WATCHERS + 1)?;
     for _ in 0..WATCHERS {
-        let mut watch = Arrivals::from(server, PATH, &from).await?;
-        watchers.push(tokio::spawn(async move {
-            let mut delays = Vec::with_capacity(EVENTS);
-            let mut sent = Vec::new();
-            while delays.len() < EVENTS {
-                watch.next(&mut sent).await?;
-                let arrived = since_epoch();
-                delays.extend(sent.drain(..).map(|sent| arrived.saturating_sub(sent)));
-            }
-            Ok::<_, keelson_tests::harness::Failure>(delays)
-        }));
+        let watcher = wires.open(server)?;
+        wires.send(watcher, &Method::GET, &watched, b"")?;
+        wires.succeed(watcher, PATIENCE)?;
     }
-    let mut writer = PlainConnection::open(server).await?;
+    let writer = wires.open(server)?;
+    let mut delays = Vec::with_capacity(WATCHERS * EVENTS);
     for count in 0..EVENTS {
         let sent = since_epoch().as_nanos();
         let object = format!(
             r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"e{count}"}},"data":{{"sent":"{sent}"}}}}"#
         );
-        writer.call(&Method::POST, PATH, object.as_bytes()).await?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        wires.send(writer, &Method::POST, PATH, object.as_bytes())?;
+        let mut until = Instant::now() + PATIENCE;
+        let mut is_answered = false;
+        while Instant::now() < until {
+            wires.wait(until, |place, bytes| {
+                if place != writer {
+                    return arrivals(bytes, &mut delays);
+                }
+                if !is_answered && find(bytes, END_OF_HEAD).is_some() {
+                    succeeded(bytes)?;
+                    is_answered = true;
+                    until = Instant::now() + PAUSE;
+                }
+                Ok(0)
+            })?;
+        }
+        if !is_answered {
+            return Err("the server does not answer".into());
+        }
     }
-    let mut delays = Vec::new();
-    for watcher in watchers {
-        delays.extend(watcher.await??);
+    let until = Instant::now() + PATIENCE;
+    while delays.len() < WATCHERS * EVENTS {
+        if Instant::now() > until {
+            return Err(format!("only {} events came", delays.len()).into());
+        }
+        wires.wait(until, |_, bytes| arrivals(bytes, &mut delays))?;
     }
     let (median, late) = (percentile(&mut delays, 50), percentile(&mut delays, 99));
     let text = format!("median {:.2} ms, p99 {:.2} ms", milliseconds(median), milliseconds(late));
     table.add("create to delivery, 100 watchers", text, "median 5.8 ms");
     connection.call(Method::DELETE, "/api/v1/namespaces/bench-watch", Bytes::new()).await?;
     Ok(())
+}
+
+/// Notes how long ago the objects were sent that are complete with these bytes (nanoseconds, in a member `sent`); how
+/// many bytes are done with. It looks for that and understands nothing else.
+fn arrivals(bytes: &[u8], delays: &mut Vec<Duration>) -> Result<usize> {
+    const NAME: &[u8] = br#""sent":""#;
+    let arrived = since_epoch();
+    let mut done = 0;
+    while let Some(start) = find(&bytes[done..], NAME) {
+        let digits = done + start + NAME.len();
+        let Some(length) = find(&bytes[digits..], b"\"") else { return Ok(done) };
+        let sent = Duration::from_nanos(std::str::from_utf8(&bytes[digits..digits + length])?.parse()?);
+        delays.push(arrived.saturating_sub(sent));
+        done = digits + length;
+    }
+    // What may be the beginning of the next object's member stays.
+    Ok(bytes.len().saturating_sub(NAME.len()).max(done))
 }
 
 fn since_epoch() -> Duration {
