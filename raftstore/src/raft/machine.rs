@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use openraft::OptionalSend;
 use openraft::RaftSnapshotBuilder;
 use openraft::entry::RaftPayload as _;
@@ -294,9 +294,15 @@ impl RaftStateMachine<TypeConfig> for Applier {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
-        let mut entries = entries.ready_chunks(APPLY_TOGETHER);
-        while let Some(together) = entries.next().await {
-            let together = together.into_iter().collect::<io::Result<Vec<_>>>()?;
+        let mut entries = entries.fuse();
+        while let Some(first) = entries.next().await {
+            // Mostly it is one: room for the most would be a large buffer, made and given up with each.
+            let mut together = vec![first?];
+            while together.len() < APPLY_TOGETHER
+                && let Some(Some(next)) = entries.next().now_or_never()
+            {
+                together.push(next?);
+            }
             #[cfg(test)]
             crate::simulation::before_applying().await;
             self.0.apply_together(together)?;
