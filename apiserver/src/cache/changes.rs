@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Cache, Event, Snapshot, entry::Slot};
+use super::{Cache, Event, Snapshot, entry::Slot, kind_cache::KindCache};
 
 /// Changes of one revision or of several that follow each other, in their order. Whoever makes them visible holds
 /// [`Cache::is_filled`] all the while.
@@ -36,8 +36,17 @@ impl<'c> Changes<'c> {
 
     /// Snapshots and events of every kind, then the revision up to which the cache is complete with them.
     pub fn publish(self, reached: i64) {
+        self.publish_by(reached, KindCache::publish);
+    }
+
+    /// The same, but those who watch by the REST door hear of it before all others.
+    pub fn publish_to_workers(self, reached: i64) {
+        self.publish_by(reached, KindCache::publish_to_workers);
+    }
+
+    fn publish_by(self, reached: i64, publish: impl Fn(&KindCache, Snapshot, Vec<Event>)) {
         for (index, (snapshot, events)) in self.of_kinds {
-            self.cache.kinds[index].publish(snapshot, events);
+            publish(&self.cache.kinds[index], snapshot, events);
         }
         self.cache.advance(reached);
     }

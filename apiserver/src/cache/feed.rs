@@ -215,6 +215,8 @@ pub(super) fn apply(cache: &Cache, response: WatchResponse) {
         if !response.created && reached > before {
             cache.advance(reached);
         }
+        // A worker that should have told them may have ended.
+        cache.kinds.iter().for_each(|kind| kind.settle());
         return;
     }
     let mut reached = before;

@@ -6,6 +6,10 @@
 //!
 //! It wakes them in groups. Whoever reads what is written to a group may wait for this very processor, and with hundreds of
 //! watchers it would wait until all are written to; between two groups it has its turn, and so have the worker's requests.
+//!
+//! With few processors it matters, too, who is woken first: others that are woken with the workers take the processor on
+//! which the second of them would have begun. So whoever has made a change that was alone wakes the workers alone, and the
+//! first of them that is through with its watchers wakes the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,20 +52,37 @@ impl Lane for Relay {
 impl Default for Heads {
     fn default() -> Heads {
         let (ahead, head) = (watch::Sender::new(0), watch::Sender::new(0));
-        let source = ahead.clone();
+        let (source, others) = (ahead.clone(), head.clone());
         let common = Relay::None(head.clone());
-        Heads { ahead, head, relays: PerThread::beside(common, move || Relay::start(source.subscribe())) }
+        let relays = PerThread::beside(common, move || Relay::start(source.subscribe(), others.clone()));
+        Heads { ahead, head, relays }
     }
 }
 
 impl Heads {
+    /// All learn of it now.
     pub fn publish(&self, head: u64) {
         // The first who is woken gets the processor that is idle, and the workers have most to do.
         self.ahead.send_replace(head);
-        self.head.send_replace(head);
+        self.settle();
     }
 
-    /// Changes after each later [`publish`](Self::publish), or once after several. Its value may be behind for a moment.
+    /// The workers learn of it now, the others when one of the workers is through, and with [`settle`](Self::settle) at
+    /// the latest.
+    pub fn publish_to_workers(&self, head: u64) {
+        self.ahead.send_replace(head);
+        if self.ahead.receiver_count() == 0 {
+            self.settle();
+        }
+    }
+
+    /// Whoever has not learned of everything does so now.
+    pub fn settle(&self) {
+        let reached = *self.ahead.borrow();
+        raise(&self.head, reached);
+    }
+
+    /// Changes after each later change is published, or once after several. Its value may be behind for a moment.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         match self.relays.get() {
             Relay::None(head) => head.subscribe(),
@@ -70,8 +91,17 @@ impl Heads {
     }
 }
 
+/// Wakes whoever follows, if that is news.
+fn raise(head: &watch::Sender<u64>, reached: u64) {
+    head.send_if_modified(|head| {
+        let is_news = *head < reached;
+        *head = reached.max(*head);
+        is_news
+    });
+}
+
 impl Relay {
-    fn start(mut source: watch::Receiver<u64>) -> Relay {
+    fn start(mut source: watch::Receiver<u64>, others: watch::Sender<u64>) -> Relay {
         let groups = Arc::new(Groups { source: source.clone(), each: Mutex::default() });
         let followed = groups.clone();
         let task = tokio::spawn(async move {
@@ -85,6 +115,9 @@ impl Relay {
                     }
                     group.send_replace(reached);
                 }
+                // The last group's turn, too, comes before the others'.
+                tokio::task::yield_now().await;
+                raise(&others, reached);
             }
         });
         Relay::Task { groups, task: task.abort_handle() }
@@ -157,6 +190,29 @@ mod tests {
         for watcher in &mut watchers {
             watcher.wait_for(|head| *head == 2).await.expect("a relay");
         }
+    }
+
+    #[tokio::test]
+    async fn others_learn_when_a_worker_is_through_and_without_workers_at_once() {
+        let heads = Heads::default();
+        let mut other = heads.head.subscribe();
+        heads.publish_to_workers(1);
+        assert_eq!(*other.borrow_and_update(), 1, "nobody else would tell");
+
+        let watchers: Vec<_> = (0..2 * GROUP).map(|_| heads.subscribe()).collect();
+        heads.publish_to_workers(2);
+        while !other.has_changed().expect("a head") {
+            tokio::task::yield_now().await;
+        }
+        assert!(watchers.iter().all(|watcher| watcher.has_changed().expect("a relay")));
+        assert_eq!(*other.borrow_and_update(), 2);
+
+        heads.publish_to_workers(3);
+        assert!(!other.has_changed().expect("a head"), "no worker has run");
+        heads.settle();
+        assert_eq!(*other.borrow_and_update(), 3);
+        heads.publish(4);
+        assert_eq!(*other.borrow_and_update(), 4);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -75,25 +75,40 @@ impl KindCache {
             .ok()
     }
 
-    /// Makes changes that follow the present ones visible, by who holds [`Cache::is_filled`](super::Cache).
+    /// Makes changes that follow the present ones visible, by who holds [`Cache::is_filled`](super::Cache), and tells all
+    /// of it who watch.
     pub fn publish(&self, snapshot: Snapshot, events: Vec<Event>) {
+        let head = self.show(snapshot, events);
+        self.heads.publish(head);
+    }
+
+    /// The same, but tells those who watch by the REST door, and the others afterwards.
+    pub fn publish_to_workers(&self, snapshot: Snapshot, events: Vec<Event>) {
+        let head = self.show(snapshot, events);
+        self.heads.publish_to_workers(head);
+    }
+
+    /// Tells whoever has not been told yet.
+    pub fn settle(&self) {
+        self.heads.settle();
+    }
+
+    /// Returns the ring's new head.
+    fn show(&self, snapshot: Snapshot, events: Vec<Event>) -> u64 {
         // The snapshot first: whoever sees an event finds a snapshot that holds it.
         self.current.store(Arc::new(snapshot));
-        let head = {
-            let mut ring = self.ring.write();
-            for event in events {
-                ring.bytes += event.cost();
-                ring.events.push_back(Arc::new(event));
-            }
-            while ring.events.len() > RING_EVENTS || (ring.bytes > RING_BYTES && ring.events.len() > 1) {
-                let Some(oldest) = ring.events.pop_front() else { break };
-                ring.bytes -= oldest.cost();
-                ring.base += 1;
-                ring.floor = oldest.revision;
-            }
-            ring.base + ring.events.len() as u64
-        };
-        self.heads.publish(head);
+        let mut ring = self.ring.write();
+        for event in events {
+            ring.bytes += event.cost();
+            ring.events.push_back(Arc::new(event));
+        }
+        while ring.events.len() > RING_EVENTS || (ring.bytes > RING_BYTES && ring.events.len() > 1) {
+            let Some(oldest) = ring.events.pop_front() else { break };
+            ring.bytes -= oldest.cost();
+            ring.base += 1;
+            ring.floor = oldest.revision;
+        }
+        ring.base + ring.events.len() as u64
     }
 
     /// The feed only: begins anew from a full list. Watchers that stand before it get [`TooOld`].

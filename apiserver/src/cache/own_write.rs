@@ -42,7 +42,7 @@ impl OwnWrite<'_> {
         let mut changes = Changes::new(cache);
         let key = kind.relative_key(namespace, name);
         changes.add(cache.of_kind[kind.index], &key, stored.map(|stored| &**stored), revision);
-        changes.publish(revision);
+        changes.publish_to_workers(revision);
     }
 }
 
