@@ -22,6 +22,8 @@ use crate::{Error, Result};
 
 /// Watchers get this long to reach the end when all is whole again.
 const WATCHERS: Duration = Duration::from_secs(30);
+/// How often members may kill themselves in a round when all were whole again.
+const LATE_DEATHS: usize = 5;
 
 pub struct Run {
     plan: Plan,
@@ -97,7 +99,7 @@ pub async fn run(options: &Options, plan: Plan, directory: &Path) -> Result<Summ
 impl Run {
     async fn rounds(&mut self) -> Result<()> {
         self.summary.healed(self.executor.heal().await?);
-        self.beginning.state.revision = self.revision().await?;
+        self.beginning.state.revision = self.revision(&mut { LATE_DEATHS }).await?;
         let mut left = self.plan.length;
         let is_good = |run: &Self| run.summary.violations.is_empty() && run.monitor.violations().is_empty();
         while !left.is_zero() && is_good(self) {
@@ -108,8 +110,14 @@ impl Run {
         Ok(())
     }
 
-    async fn revision(&self) -> Result<Revision> {
-        Operator::of(&self.urls[0]).await?.revision().await
+    async fn revision(&mut self, deaths: &mut usize) -> Result<Revision> {
+        loop {
+            let answer = async { Operator::of(&self.urls[0]).await?.revision().await };
+            match answer.await {
+                Ok(revision) => return Ok(revision),
+                Err(error) => self.heal_again(error, deaths).await?,
+            }
+        }
     }
 
     async fn round(&mut self, length: Duration) -> Result<()> {
@@ -128,13 +136,20 @@ impl Run {
             // Watches of a store in which votes were forgotten may wait for what never comes.
             return Ok(());
         }
-        let end = self.revision().await?;
+        let mut deaths = LATE_DEATHS;
+        let end = self.revision(&mut deaths).await?;
         let _ = actors.goal.send(Some(end));
         let mut watchings = Vec::new();
         for watcher in actors.watchers {
             watchings.push(ended(watcher.await)?);
         }
-        self.compare_members(end).await?;
+        let hashes = loop {
+            match self.hashes(end).await {
+                Ok(hashes) => break hashes,
+                Err(error) => self.heal_again(error, &mut deaths).await?,
+            }
+        };
+        self.compare(end, &hashes);
         let operations = actors.recorder.take();
         self.summary.count(&operations, &watchings);
         let compacted = self.asked.load(Ordering::Acquire);
@@ -207,14 +222,30 @@ impl Run {
         Actors { clients, watchers, compactor: tokio::spawn(compactor.run()), recorder, stop, goal }
     }
 
-    /// All members hold the same at one revision.
-    async fn compare_members(&mut self, end: Revision) -> Result<()> {
+    /// Members that kill themselves at chosen points may do so when all have come back, too: what was compacted goes away
+    /// behind the last fault.
+    async fn heal_again(&mut self, error: Error, deaths: &mut usize) -> Result<()> {
+        if !self.executor.may_die() || *deaths == 0 {
+            return Err(error);
+        }
+        *deaths -= 1;
+        self.executor.heal().await?;
+        Ok(())
+    }
+
+    /// Each member's hash at this revision, and what it is of.
+    async fn hashes(&self, end: Revision) -> Result<Vec<(u32, Revision)>> {
         let mut hashes = Vec::new();
         for url in self.urls.iter() {
             let operator = Operator::of(url).await?;
             operator.revision().await?;
             hashes.push(operator.hash(end).await?);
         }
+        Ok(hashes)
+    }
+
+    /// All members hold the same at one revision.
+    fn compare(&mut self, end: Revision, hashes: &[(u32, Revision)]) {
         // Hashes of histories that are compacted differently differ. The compactor has stopped, but a compaction may
         // still come through whose answer was lost.
         let comparable = hashes.windows(2).all(|pair| pair[0].1 == pair[1].1);
@@ -222,7 +253,6 @@ impl Run {
             let text = format!("hashes at revision {end}: {hashes:x?}");
             self.summary.violations.push(Violation::new(Kind::Diverged, text));
         }
-        Ok(())
     }
 }
 

@@ -103,6 +103,11 @@ impl Executor {
         Ok(())
     }
 
+    /// Whether members end by themselves now and then.
+    pub fn may_die(&self) -> bool {
+        self.cluster.may_die()
+    }
+
     /// Until then, members that fell by themselves are found.
     async fn wait(&mut self, until: Instant) -> Result<()> {
         loop {
