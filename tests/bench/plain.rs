@@ -17,7 +17,7 @@ pub struct PlainConnection {
     stream: TlsStream<TcpStream>,
     request: Vec<u8>,
     /// What has come since the last request.
-    pub answer: Vec<u8>,
+    answer: Vec<u8>,
 }
 
 impl PlainConnection {
@@ -32,14 +32,11 @@ impl PlainConnection {
         while self.answer.len() < head + length {
             self.read().await?;
         }
-        match self.answer.get(9) {
-            Some(b'2') => Ok(()),
-            _ => Err(format!("{path}: {}", String::from_utf8_lossy(&self.answer)).into()),
-        }
+        succeeded(&self.answer).map_err(|error| format!("{path}: {error}").into())
     }
 
     /// Sends a request and reads the answer's head: how long it is. A part of the body may have come with it.
-    pub async fn open_answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Result<usize> {
+    async fn open_answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Result<usize> {
         self.request.clear();
         self.request.extend_from_slice(head(method, path, body.len()).as_bytes());
         self.request.extend_from_slice(body);
@@ -58,11 +55,19 @@ impl PlainConnection {
     }
 
     /// Waits for more of the answer.
-    pub async fn read(&mut self) -> Result<()> {
+    async fn read(&mut self) -> Result<()> {
         match self.stream.read_buf(&mut self.answer).await? {
             0 => Err("the server ended the connection".into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether an answer that begins like this is a success.
+pub fn succeeded(answer: &[u8]) -> Result<()> {
+    match answer.get(9) {
+        Some(b'2') => Ok(()),
+        _ => Err(String::from_utf8_lossy(answer).into_owned().into()),
     }
 }
 

@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio_rustls::rustls::ClientConnection;
 
 use crate::connection::Server;
-use crate::plain::{END_OF_HEAD, find, head};
+use crate::plain::{END_OF_HEAD, find, head, succeeded};
 
 pub struct Wires {
     poll: Poll,
@@ -154,13 +154,5 @@ fn take(tls: &mut ClientConnection, into: &mut Vec<u8>) -> Result<()> {
             Err(error) => return Err(error.into()),
         };
         reader.consume(length);
-    }
-}
-
-/// Whether an answer that begins like this is a success.
-pub fn succeeded(answer: &[u8]) -> Result<()> {
-    match answer.get(9) {
-        Some(b'2') => Ok(()),
-        _ => Err(String::from_utf8_lossy(answer).into_owned().into()),
     }
 }

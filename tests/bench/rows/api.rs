@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::connection::{Connection, Server};
 use crate::load::{closed_loop, milliseconds, percentile};
-use crate::plain::{END_OF_HEAD, find};
+use crate::plain::{END_OF_HEAD, find, succeeded};
 use crate::table::Table;
-use crate::wires::{Wires, succeeded};
+use crate::wires::Wires;
 
 pub async fn namespace(server: &Server, name: &str) -> Result<Connection> {
     let mut connection = server.connect().await?;

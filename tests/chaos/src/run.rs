@@ -22,7 +22,7 @@ use crate::{Error, Result};
 
 /// Watchers get this long to reach the end when all is whole again.
 const WATCHERS: Duration = Duration::from_secs(30);
-/// How often members may kill themselves in a round when all were whole again.
+/// How often members may kill themselves while one thing is asked of them, when all were whole again.
 const LATE_DEATHS: usize = 5;
 
 pub struct Run {
@@ -99,7 +99,7 @@ pub async fn run(options: &Options, plan: Plan, directory: &Path) -> Result<Summ
 impl Run {
     async fn rounds(&mut self) -> Result<()> {
         self.summary.healed(self.executor.heal().await?);
-        self.beginning.state.revision = self.revision(&mut { LATE_DEATHS }).await?;
+        self.beginning.state.revision = self.revision().await?;
         let mut left = self.plan.length;
         let is_good = |run: &Self| run.summary.violations.is_empty() && run.monitor.violations().is_empty();
         while !left.is_zero() && is_good(self) {
@@ -110,12 +110,13 @@ impl Run {
         Ok(())
     }
 
-    async fn revision(&mut self, deaths: &mut usize) -> Result<Revision> {
+    async fn revision(&mut self) -> Result<Revision> {
+        let mut deaths = 0;
         loop {
             let answer = async { Operator::of(&self.urls[0]).await?.revision().await };
             match answer.await {
                 Ok(revision) => return Ok(revision),
-                Err(error) => self.heal_again(error, deaths).await?,
+                Err(error) => self.heal_again(error, &mut deaths).await?,
             }
         }
     }
@@ -136,13 +137,13 @@ impl Run {
             // Watches of a store in which votes were forgotten may wait for what never comes.
             return Ok(());
         }
-        let mut deaths = LATE_DEATHS;
-        let end = self.revision(&mut deaths).await?;
+        let end = self.revision().await?;
         let _ = actors.goal.send(Some(end));
         let mut watchings = Vec::new();
         for watcher in actors.watchers {
             watchings.push(ended(watcher.await)?);
         }
+        let mut deaths = 0;
         let hashes = loop {
             match self.hashes(end).await {
                 Ok(hashes) => break hashes,
@@ -225,11 +226,11 @@ impl Run {
     /// Members that kill themselves at chosen points may do so when all have come back, too: what was compacted goes away
     /// behind the last fault.
     async fn heal_again(&mut self, error: Error, deaths: &mut usize) -> Result<()> {
-        if !self.executor.may_die() || *deaths == 0 {
+        if !self.executor.may_die() || *deaths == LATE_DEATHS {
             return Err(error);
         }
-        *deaths -= 1;
-        self.executor.heal().await?;
+        *deaths += 1;
+        self.summary.healed(self.executor.heal().await?);
         Ok(())
     }
 
